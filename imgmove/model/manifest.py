@@ -1,0 +1,275 @@
+"""Manifests and indexes: the inner nodes of the graph of descriptors.
+
+Both keep the bytes that they were read from, because those bytes are what the digest names; nothing here
+re-serialises what somebody else wrote (OCI image spec, *Image Manifest* and *Image Index*; Docker image
+manifest V2, schema 2).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from imgmove.errors import MalformedContent
+from imgmove.model import media_types
+from imgmove.model.descriptor import Descriptor
+from imgmove.model.digest import Digest
+
+LARGEST_MANIFEST = 4 << 20
+"""Bytes; registries refuse more (OCI distribution spec, *Pushing Manifests*), and so do we before parsing."""
+
+_DEEPEST = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """An image or artifact manifest: a config, layers or blobs, and perhaps the subject that it refers to.
+
+    Attributes:
+        content: the exact bytes.
+        media_type: from the document itself, else from whoever handed over the bytes, else guessed.
+        config: None only for the artifact manifests that have none.
+        layers: in the order of the document; ORAS artifact manifests call them blobs.
+        subject: what this manifest says something about (a signature's image), never a child.
+        artifact_type: as the referrers API would list it.
+    """
+
+    content: bytes
+    media_type: str
+    config: Descriptor | None
+    layers: tuple[Descriptor, ...]
+    subject: Descriptor | None
+    artifact_type: str
+    annotations: Mapping[str, str]
+
+    @property
+    def children(self) -> tuple[Descriptor, ...]:
+        """What must be there before this manifest: its config first, then its layers."""
+        return (self.config, *self.layers) if self.config else self.layers
+
+    @property
+    def descriptor(self) -> Descriptor:
+        """Describes these bytes."""
+        return Descriptor.of(self.content, self.media_type)
+
+    @property
+    def is_image(self) -> bool:
+        """Whether it holds a root file system that an engine can run, rather than some artifact."""
+        return self.config is not None and self.config.media_type in media_types.IMAGE_CONFIGS
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """An index or Docker manifest list: manifests side by side, one a platform as a rule."""
+
+    content: bytes
+    media_type: str
+    manifests: tuple[Descriptor, ...]
+    subject: Descriptor | None
+    artifact_type: str
+    annotations: Mapping[str, str]
+
+    @property
+    def children(self) -> tuple[Descriptor, ...]:
+        """What must be there before this index."""
+        return self.manifests
+
+    @property
+    def descriptor(self) -> Descriptor:
+        """Describes these bytes."""
+        return Descriptor.of(self.content, self.media_type)
+
+
+Node = Manifest | Index
+
+
+def parse_manifest(content: bytes, media_type: str = "") -> Node:
+    """Reads a manifest or index of any kind that imgmove moves.
+
+    Args:
+        content: the whole document.
+        media_type: what the descriptor or the ``Content-Type`` said; the document's own word wins, because
+            registries and layouts are known to mislabel.
+
+    Raises:
+        MalformedContent: not JSON, too large or too deep, of an unknown kind, schema 1, or broken.
+    """
+    document = read_json_object(content)
+    kind = _kind(document, media_type)
+    if media_types.is_index(kind):
+        return Index(
+            content=content,
+            media_type=kind,
+            manifests=_descriptors(document, "manifests"),
+            subject=_optional(document, "subject"),
+            artifact_type=_artifact_type(document, None),
+            annotations=read_annotations(document),
+        )
+    config = _optional(document, "config")
+    return Manifest(
+        content=content,
+        media_type=kind,
+        config=config,
+        layers=_descriptors(document, "blobs" if "blobs" in document and "layers" not in document else "layers"),
+        subject=_optional(document, "subject"),
+        artifact_type=_artifact_type(document, config),
+        annotations=read_annotations(document),
+    )
+
+
+def read_json_object(content: bytes, *, most: int = LARGEST_MANIFEST) -> dict[str, object]:
+    """Parses JSON from strangers: an object, at most ``most`` bytes long, nested no deeper than 64 levels.
+
+    Raises:
+        MalformedContent: it isn't.
+    """
+    if len(content) > most:
+        raise MalformedContent(f"a manifest of {len(content)} bytes is over the limit of {most}")
+    if _depth(content) > _DEEPEST:
+        raise MalformedContent(f"JSON nested deeper than {_DEEPEST} levels")
+    try:
+        document = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise MalformedContent(f"not valid JSON: {str(error)[:100]}") from None
+    if not isinstance(document, dict):
+        raise MalformedContent("not a JSON object")
+    return document
+
+
+def read_annotations(document: Mapping[str, object]) -> Mapping[str, str]:
+    """The annotations of a document whose other fields are of no interest; odd values are passed over."""
+    annotations = document.get("annotations")
+    if not isinstance(annotations, dict):
+        return {}
+    return {key: value for key, value in annotations.items() if isinstance(value, str)}
+
+
+def digests_of_layers(config: bytes) -> tuple[Digest, ...]:
+    """The diffIDs of an image config: digests of the uncompressed layers (OCI image spec, *Image Configuration*).
+
+    Raises:
+        MalformedContent: not an image config.
+    """
+    rootfs = read_json_object(config, most=64 << 20).get("rootfs")
+    diff_ids = rootfs.get("diff_ids") if isinstance(rootfs, dict) else None
+    if diff_ids is None:
+        return ()
+    if not isinstance(diff_ids, list):
+        raise MalformedContent("the config's rootfs.diff_ids is not a list")
+    return tuple(Digest.parse(item) for item in diff_ids)
+
+
+def to_json_bytes(document: Mapping[str, object]) -> bytes:
+    """Serialises a document of our own, the same way each time."""
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode("utf-8")
+
+
+def make_manifest(
+    media_type: str,
+    config: Descriptor,
+    layers: Sequence[Descriptor],
+    annotations: Mapping[str, str] | None = None,
+) -> Manifest:
+    """Builds a new image manifest."""
+    document: dict[str, object] = {
+        "schemaVersion": 2,
+        "mediaType": media_type,
+        "config": config.to_json(),
+        "layers": [layer.to_json() for layer in layers],
+    }
+    if annotations:
+        document["annotations"] = dict(annotations)
+    node = parse_manifest(to_json_bytes(document), media_type)
+    assert isinstance(node, Manifest)
+    return node
+
+
+def make_index(
+    media_type: str, manifests: Sequence[Descriptor], annotations: Mapping[str, str] | None = None
+) -> Index:
+    """Builds a new index."""
+    document: dict[str, object] = {
+        "schemaVersion": 2,
+        "mediaType": media_type,
+        "manifests": [manifest.to_json() for manifest in manifests],
+    }
+    if annotations:
+        document["annotations"] = dict(annotations)
+    node = parse_manifest(to_json_bytes(document), media_type)
+    assert isinstance(node, Index)
+    return node
+
+
+def _kind(document: Mapping[str, object], told: str) -> str:
+    version = document.get("schemaVersion")
+    own = document.get("mediaType")
+    if version == 1 or own in media_types.SCHEMA1 or "fsLayers" in document:
+        raise MalformedContent(
+            "Docker schema 1 manifests are not supported",
+            hint="pull the image with docker and push it again; that writes schema 2",
+        )
+    kind = own if isinstance(own, str) and own else _guess(document, told)
+    if kind == media_types.ORAS_ARTIFACT or kind == media_types.OCI_ARTIFACT:
+        return kind
+    if version != 2:
+        raise MalformedContent(f"a manifest of the unknown schema version {version!r:.40}")
+    if not media_types.is_manifest(kind):
+        raise MalformedContent(f"not a manifest but {kind!r:.120}")
+    if media_types.is_index(kind) and ("layers" in document or "manifests" not in document):
+        raise MalformedContent(f"the document says that it is an index ({kind}) but is not")
+    if not media_types.is_index(kind) and "manifests" in document:
+        # One document that can be read as two things is an attack (CVE-2021-41190), not a manifest.
+        raise MalformedContent(f"the document says that it is a manifest ({kind}) but lists manifests")
+    return kind
+
+
+def _guess(document: Mapping[str, object], told: str) -> str:
+    if media_types.is_manifest(told):
+        return told
+    if "manifests" in document:
+        return media_types.OCI_INDEX
+    config = document.get("config")
+    config_type = config.get("mediaType") if isinstance(config, dict) else None
+    return media_types.DOCKER_MANIFEST if config_type == media_types.DOCKER_CONFIG else media_types.OCI_MANIFEST
+
+
+def _artifact_type(document: Mapping[str, object], config: Descriptor | None) -> str:
+    # OCI distribution spec, Listing Referrers: the config's type stands in for an absent artifactType.
+    own = document.get("artifactType")
+    if isinstance(own, str) and own:
+        return own
+    return config.media_type if config else ""
+
+
+def _descriptors(document: Mapping[str, object], key: str) -> tuple[Descriptor, ...]:
+    items = document.get(key)
+    if items is None:
+        return ()
+    if not isinstance(items, list):
+        raise MalformedContent(f"a manifest's {key} must be a list")
+    return tuple(Descriptor.from_json(item) for item in items)
+
+
+def _optional(document: Mapping[str, object], key: str) -> Descriptor | None:
+    value = document.get(key)
+    return None if value is None else Descriptor.from_json(value)
+
+
+def _depth(content: bytes) -> int:
+    """How deep brackets nest, strings taken into account, without building anything."""
+    deepest = depth = 0
+    for inside in _outside_strings(content):
+        for byte in inside:
+            if byte in b"[{":
+                depth += 1
+                deepest = max(deepest, depth)
+            elif byte in b"]}":
+                depth -= 1
+    return deepest
+
+
+def _outside_strings(content: bytes) -> Iterator[bytes]:
+    if content.count(b"[") + content.count(b"{") <= _DEEPEST:
+        return
+    yield from content.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"')[::2]

@@ -1,0 +1,460 @@
+"""The Protocols between the engine and everything that it moves content between.
+
+Two ports carry the work: a `Source` resolves names and opens content, a `Destination` tells what it has and
+takes blobs and manifests. What only some endpoints can do is a small Protocol of its own, discovered with
+`isinstance`; no method anywhere answers "not supported".
+
+Every method may raise any `imgmove.errors.ImgmoveError`. Implementations are safe to call from several threads
+unless they say otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Literal, Protocol, runtime_checkable
+
+from imgmove.model.descriptor import Descriptor
+from imgmove.model.digest import Digest
+from imgmove.model.manifest import Node
+
+Compression = Literal["none", "gzip", "zstd"]
+
+
+class Reader(Protocol):
+    """A stream of bytes, for one thread at a time."""
+
+    def read(self, size: int = -1, /) -> bytes:
+        """At most ``size`` bytes, fewer when fewer are at hand, none only at the end; all of them when -1."""
+        ...
+
+    def close(self) -> None:
+        """Gives back what it holds; safe to call twice."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class NamedImage:
+    """A root in a place that holds several, and the names that it has there (perhaps none)."""
+
+    descriptor: Descriptor
+    names: tuple[str, ...] = ()
+
+
+# --- sources ----------------------------------------------------------------------------------------------------
+
+
+@runtime_checkable
+class Source(Protocol):
+    """Where content comes from: a repository of a registry, a layout, an archive."""
+
+    def resolve(self, name: str) -> Descriptor:
+        """What a name stands for here.
+
+        Args:
+            name: a tag or a name of this place, a digest (``sha256:…``), or ``""`` for the only image there is.
+
+        Raises:
+            NotFound: no such name.
+            UsageError: ``""`` where there are several images; the message names them.
+        """
+        ...
+
+    def open(self, descriptor: Descriptor, offset: int = 0) -> Reader:
+        """The bytes that a descriptor names, from ``offset`` on, unverified.
+
+        Raises:
+            NotFound: this place doesn't hold them.
+        """
+        ...
+
+    def close(self) -> None:
+        """Gives back connections and files; safe to call twice."""
+        ...
+
+
+@runtime_checkable
+class TagLister(Protocol):
+    """A place whose names can be listed: a repository's tags, in the registry's order."""
+
+    def tags(self) -> Iterator[str]: ...
+
+
+@runtime_checkable
+class ImageLister(Protocol):
+    """A place that holds several images side by side: a layout or an archive, in its own order."""
+
+    def images(self) -> Sequence[NamedImage]: ...
+
+
+@runtime_checkable
+class ReferrerLister(Protocol):
+    """A place that can say which manifests refer to another (OCI distribution spec, *Listing Referrers*).
+
+    Signatures, attestations and SBOMs are found so, however they were attached: by the referrers API, by its
+    fallback tag, or by cosign's tags.
+    """
+
+    def referrers(self, subject: Digest) -> Sequence[NamedImage]:
+        """All manifests that refer to ``subject``.
+
+        Those that a tag leads to (cosign's) come with the tag as their name, which has to travel with them.
+
+        Raises:
+            AccessDenied, NetworkError: the question could not be answered. That is never the same as "none".
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """One blob out of a pipe.
+
+    Attributes:
+        key: the pipe's own word for it, by which its later answers refer to it.
+        digest: None when only the hash of the bytes will tell.
+        size: of the bytes as they lie in the pipe.
+        diff_id: the digest of the uncompressed layer, where the pipe tells it beforehand.
+        reader: the bytes; must be read, or skipped by asking for the next arrival, in order.
+    """
+
+    key: str
+    digest: Digest | None
+    size: int
+    diff_id: Digest | None
+    reader: Reader
+
+
+@runtime_checkable
+class SequentialSource(Protocol):
+    """A pipe: content comes once, in an order of its own, and what it means may only be known at the end."""
+
+    def arrivals(self) -> Iterator[Arrival]:
+        """Every blob, in the pipe's order. Manifests and configs that the source keeps itself do not arrive."""
+        ...
+
+    def became(self, key: str, descriptor: Descriptor, diff_id: Digest) -> None:
+        """Tells the source under which descriptor an arrival was stored, so that it can name it in manifests."""
+        ...
+
+    def images(self) -> Sequence[NamedImage]:
+        """The roots; to be asked after the last arrival."""
+        ...
+
+    def open(self, descriptor: Descriptor, offset: int = 0) -> Reader:
+        """Content that the source kept: manifests and configs."""
+        ...
+
+    def close(self) -> None: ...
+
+
+# --- destinations -------------------------------------------------------------------------------------------------
+
+
+class BlobWriter(Protocol):
+    """One blob on its way into a destination; for one thread.
+
+    The destination never shows the blob before `commit`. After an error the same writer may be asked to
+    `resume` and go on.
+    """
+
+    def resume(self) -> int:
+        """How many bytes of the blob the destination holds from this writer; the next `write` continues there."""
+        ...
+
+    def write(self, reader: Reader) -> None:
+        """Takes everything that the reader still has.
+
+        The reader gives out its last bytes only when the whole is verified, and raises otherwise, so whatever is
+        written completely may be kept.
+        """
+        ...
+
+    def commit(self, descriptor: Descriptor) -> None:
+        """Makes the blob visible under its digest. Needless calls for a blob that is there already are fine."""
+        ...
+
+    def abort(self) -> None:
+        """Forgets what was written, as far as the destination allows; safe to call after `commit`."""
+        ...
+
+
+@runtime_checkable
+class Destination(Protocol):
+    """Where content goes to: a repository of a registry, a layout, an archive."""
+
+    def has(self, descriptor: Descriptor) -> bool:
+        """Whether this blob or manifest is already here, whole."""
+        ...
+
+    def put_blob(self, descriptor: Descriptor | None) -> BlobWriter:
+        """Begins a blob; None when its digest and size will be known only at `BlobWriter.commit`."""
+        ...
+
+    def put_manifest(self, content: bytes, media_type: str, names: Sequence[str]) -> None:
+        """Stores a manifest or index whose children are here, under its digest and under each name.
+
+        Where the manifest has a subject, the destination sees to it that it is listed among its referrers.
+        """
+        ...
+
+    def close(self) -> None:
+        """Gives back connections and files; safe to call twice."""
+        ...
+
+
+@runtime_checkable
+class NameResolver(Protocol):
+    """A destination that can say what a name stands for at the moment."""
+
+    def find(self, name: str) -> Descriptor | None:
+        """What is there under the name now; None when nothing is."""
+        ...
+
+
+@runtime_checkable
+class BlobMounter(Protocol):
+    """A repository that can take a blob from another of the same registry (distribution spec, *Mounting Blobs*).
+
+    Attributes:
+        registry: the same text for all repositories that may mount from one another.
+        repository: this one's name.
+    """
+
+    @property
+    def registry(self) -> str: ...
+
+    @property
+    def repository(self) -> str: ...
+
+    def mount(self, descriptor: Descriptor, repository: str) -> BlobWriter | None:
+        """None when the blob is mounted; else an upload, which the registry began instead."""
+        ...
+
+
+@runtime_checkable
+class Deleter(Protocol):
+    """A place that can forget a name, or a manifest with all its names."""
+
+    def delete_name(self, name: str) -> None: ...
+
+    def delete_manifest(self, digest: Digest) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Outline:
+    """Everything that will be written, for destinations that have to know it first.
+
+    Attributes:
+        blobs: each once, with true sizes; blobs that a conversion makes are not among them.
+        manifests: manifests and indexes, children before parents; those above a conversion are not among them.
+        roots: the images with the names that they get.
+        is_whole: False when conversions or a pipe will add to it later.
+    """
+
+    blobs: Sequence[Descriptor]
+    manifests: Sequence[Node]
+    roots: Sequence[NamedImage]
+    is_whole: bool
+
+
+@runtime_checkable
+class OutlinedDestination(Protocol):
+    """A destination that appears as a whole or not at all, such as an archive."""
+
+    def begin(self, outline: Outline) -> None:
+        """Says what will come. Called once, before the first blob."""
+        ...
+
+    def finish(self) -> None:
+        """All is there: makes it visible. Without this call nothing is."""
+        ...
+
+
+@runtime_checkable
+class SequentialDestination(OutlinedDestination, Protocol):
+    """A destination that takes blobs one after another, in an order of its own, such as an archive on stdout."""
+
+    def order(self) -> Sequence[Descriptor]:
+        """The blobs of the outline in the order in which they must be put."""
+        ...
+
+
+# --- files --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class FileStatus:
+    """What `Files.status` tells. ``size`` is in bytes, 0 for folders."""
+
+    is_folder: bool
+    size: int
+    modified: float
+
+
+class FileWriter(Protocol):
+    """A file that comes to be under a temporary name; for several threads as long as their ranges differ."""
+
+    def write_at(self, offset: int, data: bytes) -> None: ...
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        """What was written before; fewer bytes at the end."""
+        ...
+
+    @property
+    def size(self) -> int: ...
+
+    def truncate(self, size: int) -> None: ...
+
+    def commit(self) -> None:
+        """Flushes to the disk and renames to the final name, replacing what was there."""
+        ...
+
+    def abort(self) -> None:
+        """Removes the temporary file; safe after `commit`."""
+        ...
+
+
+class Files(Protocol):
+    """A file system, here or on another host. Paths are texts with ``/`` between their parts.
+
+    Errors are `NotFound` for what is absent, `LocalError` here and `NetworkError` or `AccessDenied` on another host.
+    """
+
+    def open(self, path: str, offset: int = 0) -> Reader: ...
+
+    def read_at(self, path: str, offset: int, size: int) -> bytes: ...
+
+    def status(self, path: str) -> FileStatus | None:
+        """None when nothing is there. Symbolic links are followed."""
+        ...
+
+    def list(self, path: str) -> Sequence[str]:
+        """The names in a folder, sorted; none when the folder is absent."""
+        ...
+
+    def make_folder(self, path: str) -> None:
+        """With its parents; fine when it is there."""
+        ...
+
+    def write(self, path: str, content: bytes) -> None:
+        """Replaces a small file in one step."""
+        ...
+
+    def create(self, path: str) -> FileWriter:
+        """Begins a file that appears at ``path`` when committed."""
+        ...
+
+    def remove(self, path: str) -> None:
+        """Fine when it is not there."""
+        ...
+
+    def lock(self, path: str) -> AbstractContextManager[None]:
+        """Keeps other processes (and threads) that lock the same path waiting."""
+        ...
+
+    def free_space(self, path: str) -> int | None:
+        """Bytes that can still be written below ``path``; None when nobody knows."""
+        ...
+
+
+# --- what was learned before ------------------------------------------------------------------------------------
+
+
+class Knowledge(Protocol):
+    """What earlier runs saw. Lossy and never trusted: a wrong answer costs a request, nothing more."""
+
+    def repositories_with(self, registry: str, digest: Digest) -> Sequence[str]:
+        """Where a blob was seen in a registry, the latest first."""
+        ...
+
+    def saw_blob(self, registry: str, repository: str, digest: Digest) -> None: ...
+
+    def converted(self, digest: Digest, recipe: str) -> Descriptor | None:
+        """What a blob became when it was last converted by ``recipe`` (such as ``gzip-1``)."""
+        ...
+
+    def learned_conversion(self, digest: Digest, recipe: str, result: Descriptor) -> None: ...
+
+
+# --- telling what happens ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class PlanMade:
+    """The plan is complete. ``bytes_to_send`` is a guess when ``is_exact`` is False."""
+
+    blobs_to_send: int
+    bytes_to_send: int
+    bytes_present: int
+    is_exact: bool
+
+
+@dataclass(frozen=True, slots=True)
+class BlobStarted:
+    """A blob begins to move. ``size`` is None for a blob whose size shows at the end."""
+
+    key: str
+    label: str
+    size: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class BytesMoved:
+    """``count`` more bytes of the blob came in; negative when some must come again."""
+
+    key: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class BlobFinished:
+    """A blob is at the destination. ``how`` tells whether it was sent, mounted or there already."""
+
+    key: str
+    label: str
+    size: int
+    how: Literal["sent", "mounted", "present"]
+
+
+@dataclass(frozen=True, slots=True)
+class Retrying:
+    """Something failed and is tried again after ``delay`` seconds."""
+
+    what: str
+    reason: str
+    delay: float
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Something that a person should know, such as what a conversion changed."""
+
+    text: str
+
+
+Event = PlanMade | BlobStarted | BytesMoved | BlobFinished | Retrying | Note
+
+
+class Observer(Protocol):
+    """Hears of events, from any thread; must be quick and must not raise."""
+
+    def on(self, event: Event, /) -> None: ...
+
+
+class Silence:
+    """An observer that doesn't listen."""
+
+    def on(self, event: Event, /) -> None:
+        """Does nothing."""
+
+
+def read_all(reader: Reader, most: int) -> bytes:
+    """Everything that a reader has, up to one byte over ``most``, so that the caller can see that it is too much."""
+    parts: list[bytes] = []
+    left = most + 1
+    while left > 0 and (part := reader.read(left)):
+        parts.append(part)
+        left -= len(part)
+    return b"".join(parts)
