@@ -195,6 +195,9 @@ class Destination(Protocol):
     def put_manifest(self, content: bytes, media_type: str, names: Sequence[str]) -> None:
         """Stores a manifest or index whose children are here, under its digest and under each name.
 
+        Without names it is a child, found through its parents alone. A root that has no name comes with its own
+        digest as the name, and places that list their roots list it without one.
+
         Where the manifest has a subject, the destination sees to it that it is listed among its referrers.
         """
         ...
@@ -458,3 +461,23 @@ def read_all(reader: Reader, most: int) -> bytes:
         parts.append(part)
         left -= len(part)
     return b"".join(parts)
+
+
+# --- converting ---------------------------------------------------------------------------------------------------
+
+
+class Codec(Protocol):
+    """Compresses and decompresses streams; the same input gives the same bytes each time."""
+
+    def decompressing(self, reader: Reader, compression: str) -> Reader: ...
+
+    def compressing(self, reader: Reader, compression: str, level: int | None = None) -> Reader: ...
+
+
+@runtime_checkable
+class ManifestMaker(Protocol):
+    """A source of images that came without manifests (old docker archives), and that makes them up."""
+
+    def is_made_up(self, digest: Digest) -> bool:
+        """Whether this manifest is such a one, so that nobody relies on its digest yet."""
+        ...

@@ -1,0 +1,114 @@
+"""Reading the graph: content of any kind, verified, and manifests as nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from imgmove.errors import ImgmoveError, MalformedContent, SizeMismatch
+from imgmove.model.descriptor import Descriptor
+from imgmove.model.digest import Digest
+from imgmove.model.manifest import LARGEST_MANIFEST, Index, Node, parse_manifest
+from imgmove.ports import Reader, read_all
+from imgmove.streams import BytesReader, ContentCheck
+
+DEEPEST_INDEX = 16
+"""How many indexes may stand in one another; nobody builds three, and a hostile chain must end somewhere."""
+
+
+class Opener(Protocol):
+    """The one ability of a source that reading the graph needs."""
+
+    def open(self, descriptor: Descriptor, offset: int = 0) -> Reader: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """Everything below one root, in the order in which a destination wants it.
+
+    Attributes:
+        root: as it was resolved.
+        names: what the root is to be called; none for one that is reached by its digest alone.
+        nodes: manifests and indexes, each once, children before parents, the root last.
+        blobs: configs and layers, each once, in the order in which the manifests name them; foreign layers are not
+            among them.
+    """
+
+    root: Descriptor
+    names: tuple[str, ...]
+    nodes: tuple[Node, ...]
+    blobs: tuple[Descriptor, ...]
+
+
+def open_content(source: Opener, descriptor: Descriptor, offset: int = 0) -> Reader:
+    """Opens what a descriptor names; content that stands in the descriptor itself is taken from there."""
+    if descriptor.data is not None and Digest.of(descriptor.data, descriptor.digest.algorithm) == descriptor.digest:
+        return BytesReader(descriptor.data[offset:])
+    return source.open(descriptor, offset)
+
+
+def read_content(source: Opener, descriptor: Descriptor, most: int = LARGEST_MANIFEST) -> bytes:
+    """The whole of a small blob or manifest, verified.
+
+    Raises:
+        ContentError: it is not what the descriptor says, or larger than ``most`` bytes.
+        Truncated: it ends early.
+    """
+    if descriptor.size > most:
+        raise SizeMismatch(f"{descriptor.digest} has {descriptor.size} bytes, over the limit of {most}")
+    reader = open_content(source, descriptor)
+    try:
+        content = read_all(reader, descriptor.size)
+    finally:
+        reader.close()
+    check = ContentCheck(descriptor)
+    check.update(content)
+    check.finish()
+    return content
+
+
+def read_node(source: Opener, descriptor: Descriptor) -> Node:
+    """A manifest or index, verified and parsed.
+
+    Raises:
+        ContentError: it is not what its descriptor says, or can't be read as a manifest.
+    """
+    content = read_content(source, descriptor)
+    try:
+        return parse_manifest(content, descriptor.media_type)
+    except MalformedContent as error:
+        raise type(error)(f"manifest {descriptor.digest.short}: {error.message}", hint=error.hint) from None
+
+
+def grow(root: Descriptor, names: tuple[str, ...], nodes: Mapping[Digest, Node]) -> Tree:
+    """Puts the nodes below a root in order. All of them must be in ``nodes``.
+
+    Raises:
+        MalformedContent: indexes stand in one another too deeply.
+    """
+    ordered: dict[Digest, Node] = {}
+    blobs: dict[Digest, Descriptor] = {}
+
+    def visit(descriptor: Descriptor, depth: int) -> None:
+        if descriptor.digest in ordered:
+            return
+        if depth > DEEPEST_INDEX:
+            raise MalformedContent(f"indexes stand in one another more than {DEEPEST_INDEX} deep")
+        node = nodes[descriptor.digest]
+        for child in node.children:
+            if child.is_manifest and isinstance(node, Index):
+                visit(child, depth + 1)
+            elif not child.is_foreign:
+                blobs.setdefault(child.digest, child)
+        ordered[descriptor.digest] = node
+
+    visit(root, 0)
+    return Tree(root, names, tuple(ordered.values()), tuple(blobs.values()))
+
+
+def blame(error: ImgmoveError, name: str) -> ImgmoveError:
+    """Puts the name of an image before an error's message, once."""
+    if name and name not in error.message:
+        error.message = f"{name}: {error.message}"
+    return error

@@ -1,0 +1,89 @@
+"""How a command runs: how many things at once, how patiently, and who hears of it. Never what moves."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from imgmove.errors import ImgmoveError, Interrupted, ServerError, Throttled
+from imgmove.ports import Observer, Retrying, Silence
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How often and how long.
+
+    Attributes:
+        retries: how many times in a row something may fail without any progress before it is given up.
+        first_delay: seconds before the first new try; doubled each time, with jitter.
+        longest_delay: seconds; also the longest that a server's ``Retry-After`` is obeyed.
+    """
+
+    retries: int = 5
+    first_delay: float = 0.5
+    longest_delay: float = 60.0
+
+    def delay(self, failures: int, error: ImgmoveError) -> float:
+        """Seconds to wait after so many failures in a row."""
+        asked = error.delay if isinstance(error, Throttled | ServerError) else None
+        if asked is not None:
+            return min(max(asked, 0.0), self.longest_delay)
+        ceiling = min(self.longest_delay, self.first_delay * 2.0 ** min(failures - 1, 16))
+        # Full jitter would allow no wait at all; half keeps clients apart and still gives the server a pause.
+        return ceiling * random.uniform(0.5, 1.0)  # noqa: S311 - spreading load needs no secrecy
+
+
+@dataclass(frozen=True)
+class Run:
+    """What every part of the engine shares during one command.
+
+    Attributes:
+        jobs: blobs in motion and requests under way at the same time.
+        retry: the policy for whatever can be tried again.
+        observer: hears of every event, from any thread.
+        cancelled: set to make all threads stop at their next block of bytes.
+    """
+
+    jobs: int = 16
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
+    observer: Observer = field(default_factory=Silence)
+    cancelled: threading.Event = field(default_factory=threading.Event)
+
+    def check(self) -> None:
+        """Raises `Interrupted` when the command is to end."""
+        if self.cancelled.is_set():
+            raise Interrupted
+
+    def persist(self, what: str, attempt: Callable[[], Result], progress: Callable[[], int] = lambda: 0) -> Result:
+        """Calls ``attempt`` until it succeeds, fails for good, or has failed too often without progress.
+
+        Args:
+            what: names the work, for the person who watches.
+            attempt: the work; called again after errors that are transient.
+            progress: a figure that grows when bytes arrive; growth makes the count of failures start anew.
+
+        Raises:
+            ImgmoveError: the last error.
+        """
+        failures, reached = 0, progress()
+        while True:
+            self.check()
+            try:
+                return attempt()
+            except ImgmoveError as error:
+                if not error.is_transient:
+                    raise
+                if progress() > reached:
+                    failures, reached = 0, progress()
+                failures += 1
+                if failures > self.retry.retries:
+                    raise
+                delay = self.retry.delay(failures, error)
+                self.observer.on(Retrying(what, str(error), delay))
+                if self.cancelled.wait(delay):
+                    raise Interrupted from None

@@ -1,0 +1,314 @@
+"""Carrying a plan out: blobs first and biggest first, then manifests children first, names last."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+from imgmove.engine.blobs import BlobMover
+from imgmove.engine.plan import Plan, PlannedBlob, PlannedImage, PlannedTree
+from imgmove.engine.pool import Pool, TaskGroup
+from imgmove.errors import ImgmoveError
+from imgmove.model.descriptor import Descriptor
+from imgmove.model.digest import Digest
+from imgmove.model.manifest import Node
+from imgmove.ports import (
+    BlobMounter,
+    Destination,
+    Knowledge,
+    NamedImage,
+    Note,
+    Outline,
+    OutlinedDestination,
+    SequentialDestination,
+)
+
+
+_Key = tuple[int, Digest, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one image of a plan.
+
+    Attributes:
+        descriptor: the image as it is at the destination; None when it failed.
+        bytes_sent: what was sent for it alone; blobs shared with an earlier image count there.
+    """
+
+    image: PlannedImage
+    descriptor: Descriptor | None
+    error: ImgmoveError | None = None
+
+
+def transfer(plan: Plan, pool: Pool, *, knowledge: Knowledge | None = None) -> Sequence[Outcome]:
+    """Moves what the plan says; an image that fails does not keep the others from arriving.
+
+    An archive holds all of its images or does not appear at all, so there the failure of one is that of all.
+
+    Returns:
+        One outcome an image, in the plan's order.
+
+    Raises:
+        Interrupted: the run was cancelled.
+    """
+    return _Transfer(plan, pool, knowledge).run()
+
+
+@dataclass
+class _Progress:
+    """How far one image is, while it moves."""
+
+    image: PlannedImage
+    blobs_left: int = 0
+    descriptor: Descriptor | None = None
+    error: BaseException | None = None
+    became: dict[Digest, Descriptor] = field(default_factory=dict)
+
+    def fail(self, error: BaseException) -> None:
+        if self.error is None:
+            self.error = error
+
+
+class _Transfer:
+    def __init__(self, plan: Plan, pool: Pool, knowledge: Knowledge | None) -> None:
+        self._plan = plan
+        self._knowledge = knowledge
+        self._group = TaskGroup(pool)
+        self._mover = BlobMover(pool.run, plan.conversions, self._is_wanted)
+        self._run = pool.run
+        self._lock = threading.Lock()
+        self._results: dict[_Key, Descriptor] = {}
+        self._users: dict[_Key, list[_Progress]] = {}
+
+    def run(self) -> Sequence[Outcome]:
+        progress = [_Progress(image, error=image.error) for image in self._plan.images]
+        whole = [item for item in _outlined(self._plan)]
+        self._fail_together(progress, whole)
+        self._run.observer.on(self._plan.summary())
+        for image in self._plan.images:
+            for note in image.notes:
+                self._run.observer.on(Note(note))
+        for destination in whole:
+            self._begin(destination, progress)
+        self._move_blobs([item for item in progress if item.error is None])
+        self._group.wait()
+        self._fail_together(progress, whole)
+        for destination in whole:
+            self._finish(destination, progress)
+        return [_outcome(item) for item in progress]
+
+    # --- archives: whole or not at all
+
+    def _fail_together(self, progress: Sequence[_Progress], whole: Iterable[Destination]) -> None:
+        for destination in whole:
+            together = [item for item in progress if item.image.move.destination is destination]
+            error = next((item.error for item in together if item.error is not None), None)
+            if error is not None:
+                for item in together:
+                    item.fail(error)
+
+    def _begin(self, destination: Destination, progress: Sequence[_Progress]) -> None:
+        together = [item for item in progress if item.image.move.destination is destination]
+        assert isinstance(destination, OutlinedDestination)
+        try:
+            if isinstance(destination, SequentialDestination):
+                self._measure(destination)
+            destination.begin(self._outline(destination, [item.image for item in together]))
+        except ImgmoveError as error:
+            for item in together:
+                item.fail(error.on("destination"))
+
+    def _finish(self, destination: Destination, progress: Sequence[_Progress]) -> None:
+        assert isinstance(destination, OutlinedDestination)
+        together = [item for item in progress if item.image.move.destination is destination]
+        if any(item.error is not None for item in together):
+            return
+        try:
+            destination.finish()
+        except ImgmoveError as error:
+            for item in together:
+                item.fail(error.on("destination"))
+
+    def _outline(self, destination: Destination, images: Sequence[PlannedImage]) -> Outline:
+        blobs: dict[Digest, Descriptor] = {}
+        nodes: dict[Digest, Node] = {}
+        roots: list[NamedImage] = []
+        for planned in (tree for image in images for tree in image.trees()):
+            results = {blob: self._results.get(_key(blob)) for blob in planned.blobs if blob.recipe}
+            became = {blob.descriptor.digest: result for blob, result in results.items() if result is not None}
+            if len(became) < len(results):
+                known = [blob.descriptor for image in images for blob in image.blobs() if not blob.recipe]
+                return Outline(tuple({item.digest: item for item in known}.values()), (), (), is_whole=False)
+            for blob in planned.blobs:
+                descriptor = became.get(blob.descriptor.digest, blob.descriptor)
+                blobs[descriptor.digest] = descriptor
+            made = [self._rebuild(node, became) for node in planned.tree.nodes]
+            nodes.update((node.descriptor.digest, node) for node in made)
+            roots.append(NamedImage(made[-1].descriptor, planned.tree.names))
+        return Outline(tuple(blobs.values()), tuple(nodes.values()), tuple(roots), is_whole=True)
+
+    def _rebuild(self, node: Node, became: dict[Digest, Descriptor]) -> Node:
+        if self._plan.conversions is None:
+            return node
+        made = self._plan.conversions.rebuild(node, became)
+        if made is not node:
+            became[node.descriptor.digest] = made.descriptor
+        return made
+
+    def _measure(self, destination: Destination) -> None:
+        """Converts for nobody first where sizes must be known before anything is written."""
+        for blob in self._plan.blobs:
+            if blob.destination is destination and blob.recipe:
+                self._results[_key(blob)] = self._mover.measure(blob, blob.recipe)
+
+    # --- blobs
+
+    def _move_blobs(self, progress: Sequence[_Progress]) -> None:
+        chains: dict[tuple[object, Digest, str], list[PlannedBlob]] = {}
+        for item in progress:
+            for blob in item.image.blobs():
+                waiting = self._users.setdefault(_key(blob), [])
+                if not waiting:
+                    chains.setdefault(_chain(blob), []).append(blob)
+                if item not in waiting:
+                    waiting.append(item)
+                    item.blobs_left += 1
+        for item in progress:
+            if not item.blobs_left:
+                self._blobs_are_done(item)
+        sequential = [chain for chain in chains.values() if isinstance(chain[0].destination, SequentialDestination)]
+        for chain in chains.values():
+            if not isinstance(chain[0].destination, SequentialDestination):
+                task = partial(self._move_chain, chain)
+                failed = partial(self._chain_failed, chain)
+                self._group.spawn(task, failed, urgency=chain[0].descriptor.size)
+        self._move_in_order(sequential)
+
+    def _move_in_order(
+        self, chains: Sequence[list[PlannedBlob]]
+    ) -> None:
+        by_digest: dict[tuple[int, Digest], list[PlannedBlob]] = {}
+        destinations: dict[int, SequentialDestination] = {}
+        for chain in chains:
+            blob = chain[0]
+            result = self._results.get(_key(blob), blob.descriptor)
+            by_digest[id(blob.destination), result.digest] = chain
+            assert isinstance(blob.destination, SequentialDestination)
+            destinations[id(blob.destination)] = blob.destination
+        for identity, destination in destinations.items():
+            for descriptor in destination.order():
+                chain = by_digest[identity, descriptor.digest]
+                try:
+                    self._run.check()
+                    self._move_chain(chain)
+                except ImgmoveError as error:
+                    self._chain_failed(chain, error)
+                    return
+
+    def _move_chain(
+        self, chain: Sequence[PlannedBlob]
+    ) -> None:
+        """Sends a blob to the first repository that wants it and mounts it from there into the others."""
+        holder = ""
+        for blob in chain:
+            if not self._is_wanted(blob):
+                continue
+            if blob.fate == "present":
+                result = blob.result or blob.descriptor
+            else:
+                result = self._mover.move(blob, mount_from=holder)
+            self._arrived(blob, result)
+            if isinstance(blob.destination, BlobMounter):
+                holder = blob.destination.repository
+            for item in self._users[_key(blob)]:
+                self._blob_is_done(item, blob, result)
+
+    def _chain_failed(
+        self,
+        chain: Sequence[PlannedBlob],
+        error: BaseException,
+    ) -> None:
+        for blob in chain:
+            for item in self._users[_key(blob)]:
+                item.fail(error)
+
+    def _is_wanted(self, blob: PlannedBlob) -> bool:
+        return any(item.error is None for item in self._users[_key(blob)])
+
+    def _arrived(self, blob: PlannedBlob, result: Descriptor) -> None:
+        if self._knowledge is None:
+            return
+        if isinstance(blob.destination, BlobMounter):
+            self._knowledge.saw_blob(blob.destination.registry, blob.destination.repository, result.digest)
+        if blob.recipe and blob.fate != "present":
+            self._knowledge.learned_conversion(blob.descriptor.digest, blob.recipe.name, result)
+
+    def _blob_is_done(self, item: _Progress, blob: PlannedBlob, result: Descriptor) -> None:
+        with self._lock:
+            if blob.recipe:
+                item.became[blob.descriptor.digest] = result
+            item.blobs_left -= 1
+            is_last = not item.blobs_left
+        if is_last:
+            self._blobs_are_done(item)
+
+    # --- manifests
+
+    def _blobs_are_done(self, item: _Progress) -> None:
+        if item.error is None:
+            self._group.spawn(partial(self._put_manifests, item), item.fail, urgency=1 << 62)
+
+    def _put_manifests(self, item: _Progress) -> None:
+        image = item.image
+        if image.image is None:
+            item.descriptor = image.root
+        else:
+            # Tags last: whoever sees the tag may rely on all of it, signatures included.
+            root = self._put_tree(item, image.image, () if image.referrers else image.image.tree.names)
+            item.descriptor = root.descriptor
+        for referrer in image.referrers:
+            self._put_tree(item, referrer, referrer.tree.names)
+        if image.image is not None and image.referrers and image.image.tree.names:
+            self._put(item, root, image.image.tree.names)
+
+    def _put_tree(self, item: _Progress, planned: PlannedTree, names: Sequence[str]) -> Node:
+        for node in planned.tree.nodes:
+            made = self._rebuild(node, item.became)
+            is_root = node is planned.tree.nodes[-1]
+            self._put(item, made, (names or (str(made.descriptor.digest),)) if is_root else ())
+        return made
+
+    def _put(self, item: _Progress, node: Node, names: Sequence[str]) -> None:
+        destination = item.image.move.destination
+        what = f"putting manifest {node.descriptor.digest.short}"
+        try:
+            self._run.persist(what, lambda: destination.put_manifest(node.content, node.media_type, names))
+        except ImgmoveError as error:
+            raise error.on("destination") from error.__cause__
+
+
+def _key(blob: PlannedBlob) -> _Key:
+    return id(blob.destination), blob.descriptor.digest, blob.recipe.name if blob.recipe else ""
+
+
+def _chain(blob: PlannedBlob) -> tuple[object, Digest, str]:
+    place: object = id(blob.destination)
+    if isinstance(blob.destination, BlobMounter):
+        place = blob.destination.registry
+    return place, blob.descriptor.digest, blob.recipe.name if blob.recipe else ""
+
+
+def _outlined(plan: Plan) -> Sequence[Destination]:
+    found = {id(image.move.destination): image.move.destination for image in plan.images}
+    return [destination for destination in found.values() if isinstance(destination, OutlinedDestination)]
+
+
+def _outcome(item: _Progress) -> Outcome:
+    if item.error is None:
+        return Outcome(item.image, item.descriptor)
+    if isinstance(item.error, ImgmoveError):
+        return Outcome(item.image, None, item.error)
+    raise item.error
