@@ -1,0 +1,27 @@
+"""The registry that imgmove can be: the OCI distribution API over whatever holds images."""
+
+from __future__ import annotations
+
+from imgmove.server.auth import require_password
+from imgmove.server.exchange import Exchange, Handler, Request, Response
+from imgmove.server.http import HttpServer, Limits, Listener
+from imgmove.server.memory import MemoryRepositories
+from imgmove.server.registry import Registry
+from imgmove.server.repositories import Repositories, Repository
+from imgmove.server.rules import Rules
+
+__all__ = [
+    "Exchange",
+    "Handler",
+    "HttpServer",
+    "Limits",
+    "Listener",
+    "MemoryRepositories",
+    "Registry",
+    "Repositories",
+    "Repository",
+    "Request",
+    "Response",
+    "Rules",
+    "require_password",
+]
