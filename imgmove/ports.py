@@ -134,8 +134,11 @@ class SequentialSource(Protocol):
         """Every blob, in the pipe's order. Manifests and configs that the source keeps itself do not arrive."""
         ...
 
-    def became(self, key: str, descriptor: Descriptor, diff_id: Digest) -> None:
-        """Tells the source under which descriptor an arrival was stored, so that it can name it in manifests."""
+    def became(self, key: str, descriptor: Descriptor, diff_id: Digest | None) -> None:
+        """Tells the source under which descriptor an arrival without a digest was stored.
+
+        It names it in the manifests that it makes. ``diff_id`` is None when nobody uncompressed the layer.
+        """
         ...
 
     def images(self) -> Sequence[NamedImage]:
@@ -468,6 +471,10 @@ def read_all(reader: Reader, most: int) -> bytes:
 
 class Codec(Protocol):
     """Compresses and decompresses streams; the same input gives the same bytes each time."""
+
+    def sniff(self, start: bytes) -> str:
+        """How a stream is compressed that starts so: ``none``, ``gzip``, ``zstd``, ``xz`` or ``bzip2``."""
+        ...
 
     def decompressing(self, reader: Reader, compression: str) -> Reader: ...
 

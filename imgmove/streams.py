@@ -186,6 +186,32 @@ class WatchedReader:
         self._raw.close()
 
 
+class PeekReader:
+    """Lets somebody look at the first bytes of a stream without taking them away."""
+
+    def __init__(self, raw: Reader, size: int) -> None:
+        self._raw = raw
+        parts = []
+        while size > 0 and (part := raw.read(size)):
+            parts.append(part)
+            size -= len(part)
+        self.start = self._waiting = b"".join(parts)
+
+    def read(self, size: int = -1, /) -> bytes:
+        """The next bytes."""
+        if not self._waiting:
+            return self._raw.read(size)
+        if size < 0:
+            data, self._waiting = self._waiting + self._raw.read(), b""
+        else:
+            data, self._waiting = self._waiting[:size], self._waiting[size:]
+        return data
+
+    def close(self) -> None:
+        """Closes what it reads from."""
+        self._raw.close()
+
+
 class BytesReader(io.BytesIO):
     """Bytes at hand, as a `Reader`."""
 

@@ -77,7 +77,7 @@ class BlobMover:
         if not repository or not isinstance(destination, BlobMounter) or (blob.recipe and not blob.result):
             return False, None
         what = f"mounting {wanted.digest.short}"
-        upload = _destination(lambda: self.run.persist(what, lambda: destination.mount(wanted, repository)))
+        upload = on_destination(lambda: self.run.persist(what, lambda: destination.mount(wanted, repository)))
         if upload is not None and blob.recipe:
             upload.abort()
             return False, None
@@ -89,14 +89,14 @@ class BlobMover:
         upload = writer or self._begin(blob, descriptor)
 
         def attempt() -> None:
-            held = _destination(upload.resume)
+            held = on_destination(upload.resume)
             start = check.rewind(held)
             reader = self._opened(blob, start)
             try:
-                _destination(lambda: upload.write(VerifyingReader(reader, check, skip=held - start)))
+                on_destination(lambda: upload.write(VerifyingReader(reader, check, skip=held - start)))
             finally:
                 reader.close()
-            _destination(lambda: upload.commit(descriptor))
+            on_destination(lambda: upload.commit(descriptor))
 
         try:
             self.run.persist(f"moving {descriptor.digest.short}", attempt, lambda: check.position)
@@ -114,11 +114,11 @@ class BlobMover:
                 upload.resume()
                 reader = self.conversion(blob, recipe)
                 try:
-                    _destination(lambda: upload.write(reader))
+                    on_destination(lambda: upload.write(reader))
                 finally:
                     reader.close()
                 result = _described(blob.descriptor, recipe, reader)
-                _destination(lambda: upload.commit(result))
+                on_destination(lambda: upload.commit(result))
             except BaseException:
                 upload.abort()
                 raise
@@ -151,7 +151,7 @@ class BlobMover:
         return HashingReader(reader)
 
     def _begin(self, blob: PlannedBlob, descriptor: Descriptor | None) -> BlobWriter:
-        return _destination(lambda: blob.destination.put_blob(descriptor))
+        return on_destination(lambda: blob.destination.put_blob(descriptor))
 
     def _opened(self, blob: PlannedBlob, offset: int) -> Reader:
         key = str(blob.descriptor.digest)
@@ -169,7 +169,7 @@ class BlobMover:
         return WatchedReader(SidedReader(raw), watch)
 
 
-def _destination(call: Callable[[], Result]) -> Result:
+def on_destination(call: Callable[[], Result]) -> Result:
     """Marks whatever goes wrong as the destination's fault, unless it is known to be the source's."""
     try:
         return call()

@@ -1,0 +1,195 @@
+"""Proving that content is whole: walking the graph again and hashing everything that it reaches."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+from imgmove.engine.blobs import SidedReader
+from imgmove.engine.graph import DEEPEST_INDEX, open_content, read_node
+from imgmove.engine.pool import Pool, TaskGroup
+from imgmove.engine.run import Run
+from imgmove.errors import ContentError, ImgmoveError, MalformedContent, NotFound, Side
+from imgmove.model.descriptor import Descriptor
+from imgmove.model.digest import Digest
+from imgmove.model.manifest import Index, Node
+from imgmove.ports import BlobFinished, BlobStarted, BytesMoved, NamedImage, ReferrerLister, Source
+from imgmove.streams import ContentCheck, VerifyingReader, WatchedReader, drain
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Something reachable that is missing or wrong."""
+
+    descriptor: Descriptor
+    error: ImgmoveError
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """What was found below some root.
+
+    Attributes:
+        nodes: all manifests and indexes that could be read.
+        blobs: all configs and layers that the manifests name, foreign ones left out.
+        referrers: those roots among the nodes that refer to others.
+        faults: what is missing or wrong; empty when all is well.
+    """
+
+    root: Descriptor
+    nodes: tuple[Node, ...]
+    blobs: tuple[Descriptor, ...]
+    referrers: tuple[NamedImage, ...]
+    faults: tuple[Fault, ...]
+
+    @property
+    def bytes(self) -> int:
+        """How much was hashed."""
+        return sum(len(node.content) for node in self.nodes) + sum(blob.size for blob in self.blobs)
+
+    def raise_first(self) -> None:
+        """Raises the first fault's error, saying how many there are.
+
+        Raises:
+            ContentError, NotFound: content is wrong or missing.
+        """
+        if not self.faults:
+            return
+        error = self.faults[0].error
+        if len(self.faults) > 1:
+            error.message += f" (and {len(self.faults) - 1} more)"
+        raise error
+
+
+def verify(source: Source, root: Descriptor, pool: Pool, *, with_referrers: bool, side: Side = "source") -> Verified:
+    """Reads and hashes everything reachable from a root.
+
+    Args:
+        with_referrers: whether signatures and the like are reached too.
+        side: the side to blame in errors.
+
+    Raises:
+        Interrupted: the run was cancelled.
+        ImgmoveError: something other than missing or wrong content, such as a broken connection.
+    """
+    walk = _Walk(source, pool, with_referrers=with_referrers, side=side)
+    walk.visit(root, 0)
+    walk.group.wait()
+    if walk.error is not None:
+        raise walk.error
+    return Verified(
+        root, tuple(walk.nodes.values()), tuple(walk.blobs.values()), tuple(walk.referrers.values()), tuple(walk.faults)
+    )
+
+
+@dataclass
+class _Walk:
+    source: Source
+    pool: Pool
+    with_referrers: bool = field(kw_only=True)
+    side: Side = field(kw_only=True)
+    nodes: dict[Digest, Node] = field(default_factory=dict)
+    blobs: dict[Digest, Descriptor] = field(default_factory=dict)
+    referrers: dict[Digest, NamedImage] = field(default_factory=dict)
+    faults: list[Fault] = field(default_factory=list)
+    error: BaseException | None = None
+
+    def __post_init__(self) -> None:
+        self.group = TaskGroup(self.pool)
+        self._seen: set[Digest] = set()
+        self._lock = threading.Lock()
+
+    def visit(self, descriptor: Descriptor, depth: int) -> None:
+        if depth > DEEPEST_INDEX:
+            error = MalformedContent(f"indexes stand in one another more than {DEEPEST_INDEX} deep")
+            self._failed(descriptor, error)
+            return
+        if self._is_new(descriptor.digest):
+            self._spawn(descriptor, partial(self._read, descriptor, depth))
+            if self.with_referrers and isinstance(self.source, ReferrerLister):
+                self._spawn(descriptor, partial(self._ask, self.source, descriptor.digest))
+
+    def _spawn(self, descriptor: Descriptor, task: Callable[[], None]) -> None:
+        self.group.spawn(task, partial(self._failed, descriptor), urgency=descriptor.size)
+
+    def _failed(self, descriptor: Descriptor, error: BaseException) -> None:
+        if isinstance(error, ContentError | NotFound):
+            self.faults.append(Fault(descriptor, _sided(error, self.side)))
+        elif self.error is None:
+            self.error = _sided(error, self.side) if isinstance(error, ImgmoveError) else error
+
+    def _is_new(self, digest: Digest) -> bool:
+        with self._lock:
+            if digest in self._seen:
+                return False
+            self._seen.add(digest)
+            return True
+
+    def _read(self, descriptor: Descriptor, depth: int) -> None:
+        node = self.pool.run.persist(
+            f"reading manifest {descriptor.digest.short}", lambda: read_node(self.source, descriptor)
+        )
+        self.nodes[descriptor.digest] = node
+        for child in node.children:
+            if child.is_manifest and isinstance(node, Index):
+                self.visit(child, depth + 1)
+            elif not child.is_foreign and self._is_new(child.digest):
+                self.blobs[child.digest] = child
+                self._spawn(child, partial(self._hash, child))
+
+    def _ask(self, source: ReferrerLister, subject: Digest) -> None:
+        found = self.pool.run.persist(f"asking what refers to {subject.short}", lambda: source.referrers(subject))
+        for referrer in found:
+            self.referrers.setdefault(referrer.descriptor.digest, referrer)
+            self.visit(referrer.descriptor, 0)
+
+    def _hash(self, blob: Descriptor) -> None:
+        run, key = self.pool.run, str(blob.digest)
+        check = ContentCheck(blob)
+        run.observer.on(BlobStarted(key, blob.digest.short, blob.size))
+
+        def attempt() -> None:
+            start = check.rewind(check.position)
+            reader = WatchedReader(SidedReader(open_content(self.source, blob, start), self.side), _watch(run, key))
+            try:
+                drain(VerifyingReader(reader, check))
+            finally:
+                reader.close()
+
+        run.persist(f"reading {blob.digest.short}", attempt, lambda: check.position)
+        run.observer.on(BlobFinished(key, blob.digest.short, blob.size, "present"))
+
+
+def differences(one: Verified, other: Verified) -> Sequence[str]:
+    """What two roots do not share, a line each; none when they reach the same content.
+
+    Where the roots have one digest and both are whole, all below is the same; only referrers can differ.
+    """
+    lines: list[str] = []
+    if one.root.digest != other.root.digest:
+        lines.append(f"the image is {one.root.digest} here and {other.root.digest} there")
+    for kind, ours, theirs in (
+        ("manifest", _digests(one.nodes), _digests(other.nodes)),
+        ("blob", {blob.digest for blob in one.blobs}, {blob.digest for blob in other.blobs}),
+    ):
+        lines += [f"{kind} {digest} is only in the first" for digest in sorted(ours - theirs)]
+        lines += [f"{kind} {digest} is only in the second" for digest in sorted(theirs - ours)]
+    return lines
+
+
+def _digests(nodes: Sequence[Node]) -> set[Digest]:
+    return {node.descriptor.digest for node in nodes}
+
+
+def _watch(run: Run, key: str) -> Callable[[int], None]:
+    def watch(count: int) -> None:
+        run.check()
+        run.observer.on(BytesMoved(key, count))
+
+    return watch
+
+
+def _sided(error: ImgmoveError, side: Side) -> ImgmoveError:
+    return error.on(side)
