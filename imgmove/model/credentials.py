@@ -1,0 +1,48 @@
+"""What a person proves with who they are to a registry, kept apart from where it was found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from imgmove.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """A name with a secret, or a token that stands for both. Its texts never show the secrets.
+
+    Attributes:
+        username: may be empty when there is a token.
+        password: for basic authentication, and to ask a token server with.
+        identity_token: an OAuth2 refresh token, which a token server exchanges for a bearer token.
+        registry_token: a bearer token that the registry itself takes, as it is.
+
+    Raises:
+        UsageError: a text can't be sent as UTF-8. The message doesn't show it.
+    """
+
+    username: str = ""
+    password: str = field(default="", repr=False)
+    identity_token: str = field(default="", repr=False)
+    registry_token: str = field(default="", repr=False)
+
+    def __post_init__(self) -> None:
+        for text in (self.username, self.password, self.identity_token, self.registry_token):
+            if any("\ud800" <= character <= "\udfff" for character in text):
+                raise UsageError("credentials must be valid UTF-8 text")
+
+    @classmethod
+    def parse(cls, text: str) -> Credentials:
+        """Reads ``USERNAME[:PASSWORD]``, as a person types it; a password may hold colons.
+
+        Raises:
+            UsageError: there is no user name.
+        """
+        username, _, password = text.partition(":")
+        if not username:
+            raise UsageError("credentials need a user name", hint="write them as USERNAME:PASSWORD")
+        return cls(username, password)
+
+    def __bool__(self) -> bool:
+        """False when there is nothing to prove anything with."""
+        return bool(self.username or self.password or self.identity_token or self.registry_token)

@@ -1,0 +1,10 @@
+"""The sole reader of the environment and of users' files; everything else is handed values.
+
+`Settings` is what a run was told; `Settings.for_side` answers for the side that is read or written.
+"""
+
+from __future__ import annotations
+
+from imgmove.settings.settings import Settings, SideOptions, SideSettings
+
+__all__ = ["Settings", "SideOptions", "SideSettings"]
