@@ -360,12 +360,11 @@ class _Connection(BaseHTTPRequestHandler):
         pending, sent = self._head(response), 0
         try:
             for block in self._blocks(response):
-                if len(pending) + len(block) <= BLOCK:
-                    pending += block
-                else:
-                    self.connection.sendall(pending)
-                    pending = block
                 sent += len(block)
+                pending += block
+                if sent != response.size:
+                    self.connection.sendall(pending)
+                    pending = b""
         except (ImgmoveError, Hangup):
             self._record(response.status, body, sent)
             self.connection.sendall(pending)

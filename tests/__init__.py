@@ -1,0 +1,1 @@
+"""Tests of imgmove; the folders mirror its rooms."""
