@@ -83,7 +83,7 @@ class CredentialStore:
             # Docker, too, leaves an empty entry in the file for what a helper keeps.
             entries = _without_host(file, host) | {_servers(host)[0]: {} if helper else encode_entry(credentials)}
             replace_json_object(path, {**file.content, "auths": entries})
-        self._forget()
+        self.forget()
         return helper.program if helper else path
 
     def erase(self, registry: str) -> bool:
@@ -106,8 +106,14 @@ class CredentialStore:
             is_listed = len(entries) < len(file.entries)
             if is_listed:
                 replace_json_object(path, {**file.content, "auths": entries})
-        self._forget()
+        self.forget()
         return is_listed or was_kept
+
+    def forget(self) -> None:
+        """Reads files and asks helpers anew when next asked, such as after a registry refused what a helper gave."""
+        with self._lock:
+            self._found.clear()
+            self.__dict__.pop("_files", None)
 
     @property
     def file_to_write(self) -> str:
@@ -142,11 +148,6 @@ class CredentialStore:
     def _helper(self, file: AuthFile, host: str) -> CredentialHelper | None:
         name = file.helper_for(host)
         return CredentialHelper(name, file.path, self.environment.variables) if name else None
-
-    def _forget(self) -> None:
-        with self._lock:
-            self._found.clear()
-            self.__dict__.pop("_files", None)
 
 
 def _servers(host: str) -> tuple[str, str]:

@@ -178,6 +178,12 @@ def test_a_password_may_be_padded_with_zero_bytes() -> None:
     assert AuthFile("f", {"auths": {"h": {"auth": auth}}}).find("h") == Credentials("user", "secret")
 
 
+def test_a_secret_that_is_no_text_fails_for_its_host_alone() -> None:
+    file = AuthFile("f", {"auths": {"h": {"username": "me", "password": "hunter2\ud800"}}})
+    with pytest.raises(ConfigError, match=r"^f: the entry of 'h': credentials must be valid UTF-8 text$"):
+        file.find("h")
+
+
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     assert AuthFile.read(str(tmp_path / "absent")) is None
     (tmp_path / "file").touch()
@@ -263,5 +269,5 @@ def test_hostile_bytes_are_refused(tmp_path: Path, content: bytes) -> None:
     token=st.text(st.characters(exclude_categories=["Cs"])),
 )
 def test_an_entry_is_read_as_it_was_written(username: str, password: str, token: str) -> None:
-    credentials = Credentials(username, password, identity_token=token)
+    credentials = Credentials(username, password, identity_token=token, registry_token=token)
     assert AuthFile("f", {"auths": {"h": encode_entry(credentials)}}).find("h") == credentials

@@ -104,6 +104,16 @@ class TestFinding:
             thread.join()
         assert helper.calls == [["get", "example.org"]]
 
+    def test_everything_is_read_anew_when_told_to_forget(self, machine: Machine) -> None:
+        helper = Helper(machine, "fake", {"example.org": {"Username": "helper", "Secret": "pw"}})
+        machine.write_json(DOCKER, {"credsStore": "fake"})
+        store = CredentialStore(machine.environment())
+        assert user(store) == "helper"
+        store.forget()
+        machine.write_json(DOCKER, file_of("example.org", username="entry"))
+        assert user(store) == "entry"
+        assert helper.calls == [["get", "example.org"]]
+
     def test_a_missing_helper_of_another_host_does_no_harm(self, machine: Machine) -> None:
         machine.write_json(
             DOCKER, file_of("example.org", username="entry") | {"credHelpers": {"ecr.example.com": "absent"}}
