@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -102,6 +101,8 @@ class CredentialHelper:
         raise LocalError(f"{self.program} {verb} failed with status {result.returncode}{told}")
 
     def _located(self) -> str:
+        import shutil
+
         if os.path.basename(self.name) != self.name:
             raise ConfigError(f"{self.configured_in}: {self.name!r:.80} is not the name of a credential helper")
         located = shutil.which(self.program, path=self.variables.get("PATH", os.defpath))

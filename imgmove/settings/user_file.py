@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
@@ -63,6 +62,8 @@ def replace_json_object(path: str, value: dict[str, object]) -> None:
     Raises:
         LocalError: it cannot be written; what was there is unchanged.
     """
+    import tempfile
+
     target = os.path.realpath(path)
     content = json.dumps(value, indent="\t") + "\n"
     temporary = ""

@@ -160,7 +160,7 @@ class TestTheRest:
         assert "hunter2" not in f"{settings!r} {settings.for_side('source')!r}"
 
     def test_importing_is_light(self) -> None:
-        heavy = "{'subprocess', 'tomllib', 'ssl', 'requests', 'http.client', 'urllib.request', 'asyncio'}"
+        heavy = "{'subprocess', 'shutil', 'tempfile', 'tomllib', 'ssl', 'requests', 'http.client', 'urllib.request', 'asyncio'}"
         script = f"import sys, imgmove.settings; print(sorted({heavy} & set(sys.modules)))"
         result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
         assert result.stdout == "[]\n"
