@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from imgmove.server.auth import require_password
+from imgmove.server.connection import Limits
 from imgmove.server.exchange import Exchange, Handler, Request, Response
-from imgmove.server.http import HttpServer, Limits, Listener
+from imgmove.server.http import HttpServer, Listener
 from imgmove.server.memory import MemoryRepositories
 from imgmove.server.registry import Registry
 from imgmove.server.repositories import Repositories, Repository

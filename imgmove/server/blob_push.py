@@ -30,7 +30,7 @@ class BlobPush:
         destination = writable_repository(self._repositories, name)
         mount, digest = request.parameter("mount"), request.parameter("digest")
         if mount is not None:
-            return self._mount(request, name, destination, parse_digest(mount))
+            return self._mount(request.parameter("from"), name, destination, parse_digest(mount))
         if digest is not None:
             wanted = parse_digest(digest)
             upload = Upload(name, destination.put_blob(None), wanted.algorithm)
@@ -40,7 +40,7 @@ class BlobPush:
             raise Refusal(400, "DIGEST_INVALID", f"digest algorithm {algorithm!r:.40} is not supported")
         return self._open(Upload(name, destination.put_blob(None), algorithm))
 
-    def status(self, request: Request, name: str, upload: str) -> Response:
+    def status(self, request: Request, name: str, upload: str) -> Response:  # noqa: ARG002 - routes are called alike
         """How far an upload is."""
         return _progress(204, self._uploads.find(name, upload))
 
@@ -59,7 +59,7 @@ class BlobPush:
             session.choose(digest.algorithm)
             return self._complete(request, session, digest)
 
-    def cancel(self, request: Request, name: str, upload: str) -> Response:
+    def cancel(self, request: Request, name: str, upload: str) -> Response:  # noqa: ARG002 - routes are called alike
         """Forgets an upload."""
         with self._hold(name, upload) as session:
             self._uploads.remove(session)
@@ -74,9 +74,8 @@ class BlobPush:
         self._uploads.add(upload)
         return _progress(202, upload)
 
-    def _mount(self, request: Request, name: str, destination: Destination, digest: Digest) -> Response:
-        wanted = request.parameter("from")
-        for other in self._repositories.names() if wanted is None else [wanted]:
+    def _mount(self, origin: str | None, name: str, destination: Destination, digest: Digest) -> Response:
+        for other in self._repositories.names() if origin is None else [origin]:
             repository = self._repositories.find(other)
             blob = repository.find_blob(digest) if repository else None
             if blob is None or not isinstance(destination, BlobMounter):

@@ -89,10 +89,8 @@ class ChunkedBody:
         if self._on_first_read:
             self._on_first_read()
             self._on_first_read = None
-        if not self._left:
-            self._begin_chunk()
-            if self.is_finished:
-                return b""
+        if not self._left and not self._begin_chunk():
+            return b""
         data = self._connection.read1(min(size, self._left, BLOCK))
         if not data:
             raise Truncated("the client went away in the midst of a chunk")
@@ -103,7 +101,7 @@ class ChunkedBody:
     def close(self) -> None:
         """Does nothing: the connection outlives the body."""
 
-    def _begin_chunk(self) -> None:
+    def _begin_chunk(self) -> bool:
         if not self._is_first and self._line():
             raise Refusal(400, "UNSUPPORTED", "a chunk is longer than it says")
         self._is_first = False
@@ -115,6 +113,7 @@ class ChunkedBody:
         if self._left == 0:
             self._skip_trailers()
             self.is_finished = True
+        return not self.is_finished
 
     def _skip_trailers(self) -> None:
         for _ in range(_MOST_TRAILERS):

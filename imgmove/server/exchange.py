@@ -105,7 +105,7 @@ class Exchange:
     seconds: float
 
 
-class Refusal(Exception):  # noqa: N818 - it is an answer, not a failure
+class Refusal(Exception):
     """An answer that says no, with one of the distribution spec's error codes. Never leaves this room."""
 
     def __init__(self, status: int, code: str, message: str, headers: Mapping[str, str] | None = None) -> None:
@@ -121,5 +121,5 @@ class Refusal(Exception):  # noqa: N818 - it is an answer, not a failure
         return Response.json(self.status, {"errors": errors}, self.headers)
 
 
-class Hangup(Exception):  # noqa: N818 - it is an order, not a failure
+class Hangup(Exception):
     """Ends the connection at once, without an answer or in the midst of one."""

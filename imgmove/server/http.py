@@ -1,4 +1,4 @@
-"""The HTTP server under the registry: the only place that knows sockets and the library that serves them.
+"""The HTTP server under the registry: listening, threads, and the end of it all.
 
 It is the standard library's, because it measured best for what a registry does (see README, architecture): bodies
 stream both ways without a copy of the whole, and the blocking readers of the ports need no hop between an event
@@ -7,48 +7,19 @@ loop and threads. What it lacks for duty in the open is added here: chunked bodi
 
 from __future__ import annotations
 
-import io
 import socket
 import socketserver
 import ssl
 import threading
-import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler
 from types import TracebackType
-from typing import Any, Protocol, Self
-from urllib.parse import unquote
+from typing import Any, Self
 
-from imgmove.errors import ImgmoveError, LocalError, Truncated
-from imgmove.server.body import BLOCK, ChunkedBody, KnownBody
-from imgmove.server.exchange import Exchange, Handler, Hangup, Refusal, Request, Response
+from imgmove.errors import LocalError
+from imgmove.server.connection import AccessLog, Connection, Limits
+from imgmove.server.exchange import Exchange, Handler
 
-_MOST_DISCARDED = 1 << 20
-_LINGER_SECONDS = 2.0
 _STOP_POLL_SECONDS = 0.05
-
-
-class AccessLog(Protocol):
-    """Hears of every request just before the last bytes of its answer go out; must be quick and must not raise."""
-
-    def __call__(self, exchange: Exchange, /) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What a client may cost.
-
-    Attributes:
-        connections: served at once; further ones wait in the system's queue.
-        head_seconds: within which the next request's head must be here; idle connections end after it.
-        stall_seconds: without a byte moving in a body, either way, before the connection ends.
-    """
-
-    connections: int = 512
-    head_seconds: float = 75.0
-    stall_seconds: float = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,9 +111,9 @@ class _Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
         self.limits = listener.limits
         self.is_stopping = False
         self._free = threading.BoundedSemaphore(listener.limits.connections)
-        self._connections: set[_Connection] = set()
+        self._connections: set[Connection] = set()
         self._changed = threading.Condition()
-        super().__init__((listener.host, listener.port), _Connection)
+        super().__init__((listener.host, listener.port), Connection)
 
     def process_request(self, request: Any, client_address: Any) -> None:
         while not self._free.acquire(timeout=_STOP_POLL_SECONDS):
@@ -161,11 +132,11 @@ class _Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
         self.is_stopping = True
         super().shutdown()
 
-    def opened(self, connection: _Connection) -> None:
+    def opened(self, connection: Connection) -> None:
         with self._changed:
             self._connections.add(connection)
 
-    def closed(self, connection: _Connection) -> None:
+    def closed(self, connection: Connection) -> None:
         with self._changed:
             self._connections.discard(connection)
             self._changed.notify_all()
@@ -183,246 +154,3 @@ class _Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Stays silent: what gets here is a connection that broke, which the other side knows best."""
-
-
-class _TimedInput(io.RawIOBase):
-    """What comes from the client, within a deadline for heads and a stall limit for bodies."""
-
-    def __init__(self, connection: socket.socket, stall_seconds: float) -> None:
-        self._connection = connection
-        self._stall_seconds = stall_seconds
-        self.deadline: float | None = None
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        seconds = self._stall_seconds
-        if self.deadline is not None:
-            seconds = self.deadline - time.monotonic()
-            if seconds <= 0:
-                raise TimeoutError
-        self._connection.settimeout(seconds)
-        return self._connection.recv_into(buffer)
-
-
-class _Connection(BaseHTTPRequestHandler):
-    """One client's connection: its requests, one after another."""
-
-    protocol_version = "HTTP/1.1"
-    server: _Server
-    connection: socket.socket
-    rfile: io.BufferedReader
-
-    def setup(self) -> None:
-        self.is_busy = False
-        self.connection = self.request
-        self.server.opened(self)
-        limits = self.server.limits
-        self.connection.settimeout(limits.head_seconds)
-        self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
-        if self.server.tls:
-            # The handshake is here and not where connections are accepted, lest one slow client hold up all.
-            self.connection = self.server.tls.wrap_socket(self.connection, server_side=True)
-        self._input = _TimedInput(self.connection, limits.stall_seconds)
-        self.rfile = io.BufferedReader(self._input, BLOCK)
-
-    def finish(self) -> None:
-        self.server.closed(self)
-        if isinstance(self.connection, ssl.SSLSocket):
-            self.connection.close()
-
-    def handle(self) -> None:
-        try:
-            super().handle()
-        except (OSError, Hangup):
-            # The client went away, stalled, or was to be left; whatever it sent was given up where it was read.
-            self.close_connection = True
-        finally:
-            self.server.closed(self)
-
-    def cut(self) -> None:
-        """Ends the connection from another thread."""
-        try:
-            self.request.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass  # it ended by itself
-
-    def handle_one_request(self) -> None:
-        self._started = time.monotonic()
-        self._input.deadline = self._started + self.server.limits.head_seconds
-        self.command, self.path, self.is_busy = "", "", False
-        if self.server.is_stopping:
-            self.close_connection = True
-            return
-        self.raw_requestline = self.rfile.readline(65537)
-        if not self.raw_requestline:
-            self.close_connection = True
-            return
-        self.is_busy = True
-        self._started = time.monotonic()
-        if len(self.raw_requestline) > 65536:
-            self.request_version = ""
-            self.send_error(HTTPStatus.REQUEST_URI_TOO_LONG)
-        elif self.parse_request():
-            self._input.deadline = None
-            self._answer()
-
-    def handle_expect_100(self) -> bool:
-        # The go-ahead waits until somebody reads: a refused upload is refused before it is sent.
-        return True
-
-    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-        """What the library says of requests that it can't parse, in the registry's own form."""
-        self.close_connection = True
-        reason = message or HTTPStatus(code).phrase
-        refusal = Refusal(code, "UNSUPPORTED", reason)
-        self._send(refusal.response(), KnownBody(self.rfile, 0, _nothing))
-
-    def _answer(self) -> None:
-        try:
-            body = self._body()
-        except Refusal as refusal:
-            self.close_connection = True
-            self._send(refusal.response(), KnownBody(self.rfile, 0, _nothing))
-            return
-        try:
-            response = self.server.handler(self._request(body))
-        except Refusal as refusal:
-            response = refusal.response()
-        except Truncated:
-            self._record(0, body, 0)
-            raise Hangup from None
-        except Hangup:
-            self._record(0, body, 0)
-            raise
-        except ImgmoveError as error:
-            response = Refusal(500, "UNKNOWN", error.message).response()
-        self._settle(body)
-        self._send(response, body)
-        if self.close_connection and not body.is_finished:
-            self._linger()
-
-    def _request(self, body: KnownBody | ChunkedBody) -> Request:
-        path, _, query = self.path.partition("?")
-        headers: dict[str, str] = {}
-        for name, value in self.headers.items():
-            key = name.lower()
-            headers[key] = f"{headers[key]}, {value}" if key in headers else value
-        return Request(
-            method=self.command,
-            path=unquote(path),
-            query=query,
-            headers=headers,
-            body=body,
-            client=str(self.client_address[0]),
-            is_secure=self.server.tls is not None,
-        )
-
-    def _body(self) -> KnownBody | ChunkedBody:
-        go_ahead = self._go_ahead if self.headers.get("Expect", "").lower() == "100-continue" else _nothing
-        sizes = self.headers.get_all("Content-Length", [])
-        coding = self.headers.get("Transfer-Encoding")
-        if coding is not None:
-            if sizes:
-                # Two lengths for one body is how requests are smuggled past a proxy (RFC 9112, 6.3).
-                raise Refusal(400, "UNSUPPORTED", "Content-Length beside Transfer-Encoding")
-            if coding.strip().lower() != "chunked":
-                raise Refusal(501, "UNSUPPORTED", f"transfer coding {coding!r:.40} is not known")
-            return ChunkedBody(self.rfile, go_ahead)
-        text = sizes[0].strip() if len(sizes) == 1 else "" if sizes else "0"
-        if not text.isascii() or not text.isdigit() or len(text) > 18:
-            raise Refusal(400, "SIZE_INVALID", "Content-Length is not one number")
-        return KnownBody(self.rfile, int(text), go_ahead)
-
-    def _go_ahead(self) -> None:
-        self.connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
-
-    def _settle(self, body: KnownBody | ChunkedBody) -> None:
-        """Decides whether the connection can serve another request after a body that nobody read to its end."""
-        awaits = self.headers.get("Expect", "").lower() == "100-continue" and not body.received
-        if body.is_finished:
-            return
-        if awaits or body.size is None or body.size - body.received > _MOST_DISCARDED:
-            self.close_connection = True
-            return
-        try:
-            while body.read(BLOCK):
-                pass
-        except Truncated:
-            raise Hangup from None
-
-    def _send(self, response: Response, body: KnownBody | ChunkedBody) -> None:
-        """Sends the answer; the log hears of it before the last bytes go, so that a client finds its own entry."""
-        if response.size is None or self.server.is_stopping:
-            self.close_connection = True
-        self.connection.settimeout(self.server.limits.stall_seconds)
-        pending, sent = self._head(response), 0
-        try:
-            for block in self._blocks(response):
-                sent += len(block)
-                pending += block
-                if sent != response.size:
-                    self.connection.sendall(pending)
-                    pending = b""
-        except (ImgmoveError, Hangup):
-            self._record(response.status, body, sent)
-            self.connection.sendall(pending)
-            raise Hangup from None
-        if response.size not in (sent, None) and sent:
-            self.close_connection = True
-        self._record(response.status, body, sent)
-        self.connection.sendall(pending)
-
-    def _blocks(self, response: Response) -> Iterator[bytes]:
-        reader = response.body
-        if reader is None:
-            return
-        try:
-            if self.command != "HEAD" and response.status not in (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED):
-                while block := reader.read(BLOCK):
-                    yield block
-        finally:
-            reader.close()
-
-    def _head(self, response: Response) -> bytes:
-        try:
-            reason = HTTPStatus(response.status).phrase
-        except ValueError:
-            reason = "Unknown"
-        headers = {"Date": self.date_time_string(), **response.headers}
-        if response.size is not None and response.status != HTTPStatus.NO_CONTENT:
-            headers.setdefault("Content-Length", str(response.size))
-        if self.close_connection:
-            headers["Connection"] = "close"
-        lines = [f"HTTP/1.1 {response.status} {reason}", *(f"{name}: {value}" for name, value in headers.items())]
-        # What a client sent may come back in a header; it must not become a header of its own.
-        lines = [line.replace("\r", " ").replace("\n", " ") for line in lines]
-        return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1", "replace")
-
-    def _record(self, status: int, body: KnownBody | ChunkedBody, sent: int) -> None:
-        path, _, query = self.path.partition("?")
-        self.server.log(
-            Exchange(
-                client=str(self.client_address[0]),
-                method=self.command,
-                path=unquote(path),
-                query=query,
-                status=status,
-                received=body.received,
-                sent=sent,
-                seconds=time.monotonic() - self._started,
-            )
-        )
-
-    def _linger(self) -> None:
-        """Reads on for a moment, because closing with unread bytes resets the connection and loses the answer."""
-        until = time.monotonic() + _LINGER_SECONDS
-        self.connection.shutdown(socket.SHUT_WR)
-        self._input.deadline = until
-        while self.rfile.read1(BLOCK):
-            pass
-
-
-def _nothing() -> None:
-    """What a body does at its first read when nobody waits for a go-ahead."""

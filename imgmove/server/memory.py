@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import io
-import os
-import tempfile
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from imgmove.errors import LocalError, MalformedContent, NotFound
+from imgmove.errors import MalformedContent, NotFound
 from imgmove.model import media_types
 from imgmove.model.descriptor import Descriptor
 from imgmove.model.digest import Digest
 from imgmove.model.manifest import parse_manifest
 from imgmove.ports import BlobWriter, NamedImage, Reader
+from imgmove.server.spool import Content, InMemory, Spool
 
 _BLOCK = 1 << 18
 _LARGEST_IN_MEMORY = 1 << 20
@@ -32,7 +30,7 @@ class MemoryRepositories:
             largest_in_memory: in bytes.
         """
         self.lock = threading.RLock()
-        self.contents: dict[Digest, _Content] = {}
+        self.contents: dict[Digest, Content] = {}
         self._folder = folder
         self._largest_in_memory = largest_in_memory
         self._repositories: dict[str, MemoryRepository] = {}
@@ -52,9 +50,15 @@ class MemoryRepositories:
         with self.lock:
             return self._repositories.setdefault(name, MemoryRepository(self, name))
 
-    def spool(self) -> _Spool:
+    def spool(self) -> Spool:
         """A place for content that is coming in."""
-        return _Spool(self._folder, self._largest_in_memory)
+        return Spool(self._folder, self._largest_in_memory)
+
+    def sweep(self, digest: Digest) -> None:
+        """Gives back the bytes of content that no repository holds any more."""
+        with self.lock:
+            if not any(repository.holds(digest) for repository in self._repositories.values()):
+                self.contents.pop(digest, InMemory(b"")).discard()
 
 
 class MemoryRepository:
@@ -72,6 +76,10 @@ class MemoryRepository:
     def is_empty(self) -> bool:
         """Whether nothing was pushed, or all was deleted."""
         return not (self._blobs or self._manifests or self._tags)
+
+    def holds(self, digest: Digest) -> bool:
+        """Whether a blob or manifest of this digest is here."""
+        return digest in self._blobs or digest in self._manifests
 
     def resolve(self, name: str) -> Descriptor:
         """What a tag or the digest of a manifest stands for.
@@ -112,7 +120,7 @@ class MemoryRepository:
             NotFound: it is not here.
         """
         with self._store.lock:
-            if descriptor.digest not in self._blobs and descriptor.digest not in self._manifests:
+            if not self.holds(descriptor.digest):
                 raise NotFound(f"{descriptor.digest} is not in {self.repository}")
             return self._store.contents[descriptor.digest].open(offset)
 
@@ -128,7 +136,7 @@ class MemoryRepository:
             found = [self._referrer(descriptor, subject) for _, descriptor in manifests]
         return [NamedImage(descriptor) for descriptor in found if descriptor]
 
-    def put_blob(self, descriptor: Descriptor | None) -> BlobWriter:
+    def put_blob(self, descriptor: Descriptor | None) -> BlobWriter:  # noqa: ARG002 - known at the commit
         """Begins a blob."""
         return _MemoryWriter(self)
 
@@ -137,7 +145,7 @@ class MemoryRepository:
         digests = [digest for name in names if (digest := _as_digest(name))] or [Digest.of(content)]
         with self._store.lock:
             for digest in digests:
-                self._store.contents[digest] = _InMemory(content)
+                self._store.contents[digest] = InMemory(content)
                 self._manifests[digest] = Descriptor(media_type, digest, len(content))
             for name in names:
                 if not _as_digest(name):
@@ -173,9 +181,10 @@ class MemoryRepository:
                 raise NotFound(f"manifest {digest} is not in {self.repository}")
             for tag in [tag for tag, target in self._tags.items() if target == digest]:
                 del self._tags[tag]
+            self._store.sweep(digest)
 
     def delete_blob(self, digest: Digest) -> None:
-        """Forgets a blob, here alone; its bytes stay for other repositories.
+        """Forgets a blob, here alone.
 
         Raises:
             NotFound: it is not here.
@@ -184,15 +193,16 @@ class MemoryRepository:
             if digest not in self._blobs:
                 raise NotFound(f"blob {digest} is not in {self.repository}")
             self._blobs.discard(digest)
+            self._store.sweep(digest)
 
     def close(self) -> None:
         """Does nothing: the content lives as long as the registry."""
 
-    def spool(self) -> _Spool:
+    def spool(self) -> Spool:
         """A place for a blob that is coming in."""
         return self._store.spool()
 
-    def keep(self, digest: Digest, spool: _Spool) -> None:
+    def keep(self, digest: Digest, spool: Spool) -> None:
         """Takes what a writer wrote as the blob of this digest."""
         with self._store.lock:
             if digest in self._store.contents:
@@ -240,81 +250,6 @@ class _MemoryWriter:
 
     def abort(self) -> None:
         self._spool.discard()
-
-
-class _InMemory:
-    def __init__(self, content: bytes) -> None:
-        self._content = content
-        self.size = len(content)
-
-    def open(self, offset: int) -> io.BytesIO:
-        reader = io.BytesIO(self._content)
-        reader.seek(offset)
-        return reader
-
-
-class _InFile:
-    def __init__(self, path: Path, size: int) -> None:
-        self._path = path
-        self.size = size
-
-    def open(self, offset: int) -> io.FileIO:
-        reader = io.FileIO(self._path)
-        reader.seek(offset)
-        return reader
-
-
-_Content = _InMemory | _InFile
-
-
-class _Spool:
-    """Bytes that come in: in memory at first, in a file of the folder once they are many."""
-
-    def __init__(self, folder: Path | None, largest_in_memory: int) -> None:
-        self._folder = folder
-        self._largest_in_memory = largest_in_memory
-        self._memory = io.BytesIO()
-        self._file: io.FileIO | None = None
-        self._path: Path | None = None
-        self.size = 0
-
-    def write(self, block: bytes) -> None:
-        try:
-            if self._folder and not self._file and self.size + len(block) > self._largest_in_memory:
-                self._move_to_file(self._folder)
-            _write_all(self._file or self._memory, block)
-        except OSError as error:
-            raise LocalError(f"can't keep an upload: {error.strerror or error}") from None
-        self.size += len(block)
-
-    def finish(self, digest: Digest) -> _Content:
-        if not self._file or not self._path:
-            return _InMemory(self._memory.getvalue())
-        self._file.close()
-        final = self._path.with_name(str(digest).replace(":", "-"))
-        os.replace(self._path, final)
-        self._path = None
-        return _InFile(final, self.size)
-
-    def discard(self) -> None:
-        self._memory = io.BytesIO()
-        if self._file:
-            self._file.close()
-        if self._path:
-            self._path.unlink(missing_ok=True)
-            self._path = None
-
-    def _move_to_file(self, folder: Path) -> None:
-        number, name = tempfile.mkstemp(prefix="upload-", dir=folder)
-        self._file, self._path = io.FileIO(number, "w"), Path(name)
-        _write_all(self._file, self._memory.getvalue())
-        self._memory = io.BytesIO()
-
-
-def _write_all(file: io.FileIO | io.BytesIO, block: bytes) -> None:
-    view = memoryview(block)
-    while view:
-        view = view[file.write(view) :]
 
 
 def _as_digest(name: str) -> Digest | None:

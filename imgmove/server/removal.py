@@ -15,7 +15,7 @@ class Removal:
     def __init__(self, repositories: Repositories) -> None:
         self._repositories = repositories
 
-    def manifest(self, request: Request, name: str, reference: str) -> Response:
+    def manifest(self, request: Request, name: str, reference: str) -> Response:  # noqa: ARG002 - routes are called alike
         """Forgets a tag, or a manifest with all its tags."""
         repository = find_repository(self._repositories, name)
         if not isinstance(repository, Deleter):
@@ -29,7 +29,7 @@ class Removal:
             raise Refusal(404, "MANIFEST_UNKNOWN", error.message) from None
         return Response(202)
 
-    def blob(self, request: Request, name: str, digest: str) -> Response:
+    def blob(self, request: Request, name: str, digest: str) -> Response:  # noqa: ARG002 - routes are called alike
         """Forgets a blob in this repository."""
         repository = find_repository(self._repositories, name)
         if not isinstance(repository, BlobDeleter):

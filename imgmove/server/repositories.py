@@ -79,7 +79,7 @@ def writable_repository(repositories: Repositories, name: str) -> Destination:
     Raises:
         Refusal: UNSUPPORTED, nothing can be pushed to it.
     """
-    repository = repositories.find(name)
+    repository: object = repositories.find(name)
     if isinstance(repository, Destination):
         return repository
     if repository is None and isinstance(repositories, RepositoryMaker):

@@ -71,7 +71,7 @@ def other_length(handler: Handler, quirks: Quirks) -> Handler:
 
     def lie(request: Request) -> Response:
         response = handler(request)
-        if not kind_of("GET", request.path) == "GET blob" or response.status != 200 or response.size is None:
+        if kind_of("GET", request.path) != "GET blob" or response.status != 200 or response.size is None:
             return response
         return replace(response, size=max(response.size + quirks.length_error, 0))
 

@@ -52,7 +52,9 @@ class TokenGate:
         scheme = "https" if request.is_secure else "http"
         host = request.headers.get("host", "")
         parts = [f'Bearer realm="{scheme}://{host}/token"', f'service="{host}"']
-        scopes = " ".join(f"{resource}:{','.join(sorted(actions, reverse=True))}" for resource, actions in needs.items())
+        scopes = " ".join(
+            f"{resource}:{','.join(sorted(actions, reverse=True))}" for resource, actions in needs.items()
+        )
         parts += [f'scope="{scopes}"'] if scopes else []
         parts += [f'error="{error}"'] if error else []
         headers = {"WWW-Authenticate": ",".join(parts)}

@@ -43,7 +43,7 @@ def test_tags_come_sorted(tagged: RegistryServer) -> None:
 @pytest.mark.parametrize("size", [1, 2, 4, 5, 6, 7])
 def test_pages_of_tags_make_the_whole(tagged: RegistryServer, size: int) -> None:
     found = [answer.document["tags"] for answer in pages(tagged, f"/v2/team/app/tags/list?n={size}")]
-    assert sum(found, []) == TAGS
+    assert [tag for page in found for tag in page] == TAGS
     assert all(len(page) <= size for page in found)
     assert len(found) == -(-len(TAGS) // size)
 
@@ -118,7 +118,11 @@ def test_referrers_are_an_index(registry: RegistryServer) -> None:
     entries = {entry["digest"]: entry for entry in answer.document["manifests"]}
     assert set(entries) == {str(sbom.digest), str(signature.digest)}
     entry = entries[str(sbom.digest)]
-    assert (entry["artifactType"], entry["size"], entry["annotations"]) == ("application/sbom", sbom.size, {"note": "s"})
+    assert (entry["artifactType"], entry["size"], entry["annotations"]) == (
+        "application/sbom",
+        sbom.size,
+        {"note": "s"},
+    )
 
 
 def test_referrers_of_a_kind(registry: RegistryServer) -> None:
@@ -154,7 +158,7 @@ def test_referrers_page_by_page(registry_factory: Callable[..., RegistryServer])
     path = f"/v2/team/app/referrers/{SUBJECT}?artifactType=application/sbom"
     found = [[entry["digest"] for entry in answer.document["manifests"]] for answer in pages(server, path)]
     assert [len(page) for page in found] == [2, 2, 1]
-    assert set(sum(found, [])) == pushed
+    assert {digest for page in found for digest in page} == pushed
 
 
 def test_a_deleted_referrer_is_listed_no_more(registry: RegistryServer) -> None:
