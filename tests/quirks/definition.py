@@ -90,7 +90,7 @@ class Quirks:
         largest_request: a longer body gets 413; 0 for no limit.
         tag_delete: the status for deleting a tag.
         length_error: added to the ``Content-Length`` of blobs.
-        redirect_to: the URL of a `BlobOrigin` (or of this same server: a loop) that blobs are fetched from.
+        redirect_to: the URL of a `BlobOrigin` that blobs are fetched from; ``loop`` leads back to the same path.
         swapped: by digest, what is sent instead of a blob or manifest.
         flipped: the offset of the byte in each blob whose lowest bit is turned over; None for none.
         basic: passwords by user; empty asks for none.

@@ -89,7 +89,8 @@ def redirected_blobs(handler: Handler, quirks: Quirks) -> Handler:
             return response
         if response.body is not None:
             response.body.close()
-        return Response(307, {"Location": f"{quirks.redirect_to.rstrip('/')}{request.path}?signature=x%2Fy"})
+        origin = "" if quirks.redirect_to == "loop" else quirks.redirect_to.rstrip("/")
+        return Response(307, {"Location": f"{origin}{request.path}?signature=x%2Fy"})
 
     return redirect
 
