@@ -238,7 +238,7 @@ def _library_errors(compression: str) -> tuple[type[Exception], ...]:
     if compression == "gzip":
         from isal import igzip_lib
 
-        return (igzip_lib.error,)  # type: ignore[return-value] - the stub declares an instance, not a class
+        return (igzip_lib.error,)  # type: ignore[return-value]  # the stub has an instance
     if compression == "zstd":
         import zstandard
 
