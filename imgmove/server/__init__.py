@@ -10,19 +10,23 @@ from imgmove.server.memory import MemoryRepositories
 from imgmove.server.registry import Registry
 from imgmove.server.repositories import Repositories, Repository
 from imgmove.server.rules import Rules
+from imgmove.server.served import FixedRepositories, PushableRepository, SourceRepository
 
 __all__ = [
     "Exchange",
+    "FixedRepositories",
     "Handler",
     "HttpServer",
     "Limits",
     "Listener",
     "MemoryRepositories",
+    "PushableRepository",
     "Registry",
     "Repositories",
     "Repository",
     "Request",
     "Response",
     "Rules",
+    "SourceRepository",
     "require_password",
 ]

@@ -6,11 +6,17 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPMessage
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import quote
 
 from imgmove.model.digest import Digest
-from tests.quirks import RegistryServer
+
+
+class Server(Protocol):
+    """Anything that listens."""
+
+    @property
+    def host(self) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -32,7 +38,7 @@ class Answer:
 
 
 def call(
-    server: RegistryServer,
+    server: Server,
     method: str,
     path: str,
     body: bytes | Iterable[bytes] | None = None,
@@ -49,14 +55,14 @@ def call(
         connection.close()
 
 
-def begin_upload(server: RegistryServer, repository: str = "team/app", query: str = "") -> str:
+def begin_upload(server: Server, repository: str = "team/app", query: str = "") -> str:
     """The location of a fresh upload."""
     answer = call(server, "POST", f"/v2/{repository}/blobs/uploads/{query}")
     assert answer.status == 202, answer.body
     return answer.headers["Location"]
 
 
-def finish_upload(server: RegistryServer, location: str, digest: Digest, body: bytes = b"") -> Answer:
+def finish_upload(server: Server, location: str, digest: Digest, body: bytes = b"") -> Answer:
     """The PUT that ends an upload."""
     joint = "&" if "?" in location else "?"
     return call(server, "PUT", f"{location}{joint}digest={quote(str(digest))}", body)
