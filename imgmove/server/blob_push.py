@@ -34,7 +34,8 @@ class BlobPush:
         if digest is not None:
             wanted = parse_digest(digest)
             upload = Upload(name, destination.put_blob(None), wanted.algorithm)
-            return self._complete(request, upload, wanted)
+            with _forgotten_on_failure(upload):
+                return self._complete(request, upload, wanted)
         algorithm = request.parameter("digest-algorithm") or "sha256"
         if algorithm not in EMPTY:
             raise Refusal(400, "DIGEST_INVALID", f"digest algorithm {algorithm!r:.40} is not supported")
@@ -97,13 +98,13 @@ class BlobPush:
     def _complete(self, request: Request, session: Upload, digest: Digest) -> Response:
         self._take(request, session)
         self._uploads.remove(session)
-        if digest.algorithm != session.algorithm:
-            self._commit_otherwise(session, digest)
-        elif session.descriptor.digest == digest:
-            session.commit()
-        else:
-            session.abort()
-            raise _wrong(digest)
+        with _forgotten_on_failure(session):
+            if digest.algorithm != session.algorithm:
+                self._commit_otherwise(session, digest)
+            elif session.descriptor.digest == digest:
+                session.commit()
+            else:
+                raise _wrong(digest)
         return _created(session.repository, digest)
 
     def _commit_otherwise(self, session: Upload, digest: Digest) -> None:
@@ -114,16 +115,15 @@ class BlobPush:
         """
         destination = writable_repository(self._repositories, session.repository)
         if not isinstance(destination, Source):
-            session.abort()
             raise Refusal(400, "DIGEST_INVALID", f"begin the upload with digest-algorithm={digest.algorithm}")
         session.commit()
         copy = Upload(session.repository, destination.put_blob(None), digest.algorithm)
-        with closing(destination.open(session.descriptor)) as content:
-            copy.take(content)
-        if copy.descriptor.digest != digest:
-            copy.abort()
-            raise _wrong(digest)
-        copy.commit()
+        with _forgotten_on_failure(copy):
+            with closing(destination.open(session.descriptor)) as content:
+                copy.take(content)
+            if copy.descriptor.digest != digest:
+                raise _wrong(digest)
+            copy.commit()
 
     @contextmanager
     def _hold(self, name: str, key: str) -> Iterator[Upload]:
@@ -135,6 +135,16 @@ class BlobPush:
             yield self._uploads.find(name, key)
         finally:
             session.lock.release()
+
+
+@contextmanager
+def _forgotten_on_failure(session: Upload) -> Iterator[None]:
+    """Leaves nothing of an upload that no later request can go on with."""
+    try:
+        yield
+    except BaseException:
+        session.abort()
+        raise
 
 
 def _check_order(request: Request, session: Upload) -> None:

@@ -53,6 +53,7 @@ class HttpServer:
             where = f"{self.listener.host}:{self.listener.port}"
             raise LocalError(f"can't listen on {where}: {error.strerror or error}") from None
         self._thread: threading.Thread | None = None
+        self._is_serving = False
 
     @property
     def port(self) -> int:
@@ -67,18 +68,22 @@ class HttpServer:
 
     def start(self) -> Self:
         """Begins to answer, in the background."""
+        self._is_serving = True
         self._thread = threading.Thread(target=self.serve, name="imgmove-serve", daemon=True)
         self._thread.start()
         return self
 
     def serve(self) -> None:
-        """Answers in this thread until another calls `stop`."""
+        """Answers in this thread until another one calls `stop`."""
+        self._is_serving = True
         self._server.serve_forever(_STOP_POLL_SECONDS)
 
     def stop(self, patience: float = 5.0) -> None:
         """Takes no more requests, lets running ones end for ``patience`` seconds, then cuts them; safe twice."""
-        if self._thread is not None:
+        if self._is_serving:
+            self._is_serving = False
             self._server.shutdown()
+        if self._thread is not None:
             self._thread.join()
             self._thread = None
         self._server.server_close()
@@ -151,6 +156,3 @@ class _Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
                 for connection in self._connections:
                     connection.cut()
                 self._changed.wait_for(lambda: not self._connections, patience)
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Stays silent: what gets here is a connection that broke, which the other side knows best."""

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import socket
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from imgmove.model import media_types
 from imgmove.model.descriptor import Descriptor
 from imgmove.model.digest import Digest
-from imgmove.server import Rules
+from imgmove.server import MemoryRepositories, Rules
 from tests.quirks import RegistryServer
 from tests.server.client import begin_upload, call, finish_upload
 
@@ -176,8 +178,6 @@ def test_a_blob_twice_is_fine(registry: RegistryServer) -> None:
 
 def test_a_client_that_went_away_continues(registry: RegistryServer) -> None:
     """The bytes before the break are kept, and the hash goes on where they end."""
-    import socket
-
     location = begin_upload(registry)
     host, _, port = registry.host.partition(":")
     with socket.create_connection((host, int(port))) as connection:
@@ -252,3 +252,30 @@ def test_many_clients_at_once(registry: RegistryServer) -> None:
     assert statuses == [201] * len(contents)
     repository = registry.storage.make("team/app")
     assert all(repository.has(Descriptor.of(content, media_types.OCTET_STREAM)) for content in contents)
+
+
+@pytest.mark.parametrize("how", ["wrong digest", "broken off"])
+@pytest.mark.parametrize("start", ["POST", "PUT"])
+def test_a_failed_upload_leaves_no_file(tmp_path: Path, how: str, start: str) -> None:
+    with RegistryServer(storage=MemoryRepositories(tmp_path, largest_in_memory=10)) as server:
+        path = begin_upload(server) if start == "PUT" else "/v2/team/app/blobs/uploads/"
+        if how == "wrong digest":
+            assert call(server, start, f"{path}?digest={DIGEST}", b"something else, and long").status == 400
+            assert list(tmp_path.iterdir()) == []
+        else:
+            host, _, port = server.host.partition(":")
+            head = f"{start} {path}?digest={DIGEST} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(CONTENT)}\r\n\r\n"
+            with socket.create_connection((host, int(port)), timeout=20) as connection:
+                connection.sendall(head.encode() + CONTENT[:5000])
+                connection.shutdown(socket.SHUT_WR)
+                assert connection.recv(100) == b""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_that_is_gone_is_told(tmp_path: Path) -> None:
+    with RegistryServer(storage=MemoryRepositories(tmp_path / "gone", largest_in_memory=10)) as server:
+        location = begin_upload(server)
+        answer = call(server, "PATCH", location, CONTENT)
+        assert (answer.status, answer.code) == (500, "UNKNOWN")
+        assert "can't keep an upload" in answer.document["errors"][0]["message"]
+        assert call(server, "GET", location).status == 404

@@ -348,6 +348,19 @@ def test_stop_closes_idle_connections_at_once_and_can_be_called_twice() -> None:
     connection.close()
 
 
+def test_a_server_in_the_foreground_is_stopped_by_another_thread() -> None:
+    server = HttpServer(echo)
+    serving_thread = threading.Thread(target=server.serve)
+    serving_thread.start()
+    connection = HTTPConnection(server.host, timeout=20)
+    connection.request("GET", "/")
+    assert connection.getresponse().status == 200
+    connection.close()
+    server.stop()
+    serving_thread.join(20)
+    assert not serving_thread.is_alive()
+
+
 def test_a_server_that_never_started_can_be_stopped() -> None:
     HttpServer(echo).stop()
 
