@@ -17,7 +17,7 @@ can help, so that neither the engine nor the command line has to look at a messa
     ├── NotFound                 5   image, tag, blob or repository
     ├── AccessDenied             6   a registry or host says no
     ├── LocalError               1   a file or folder here: permission, space, kind
-    ├── Truncated                1   input that ends before it should (trying again may help)
+    ├── Truncated                1   content that ends before it should
     ├── NetworkError             1   (trying again may help)
     │   ├── Throttled            1   429 and friends: with the delay that the server asked for
     │   └── ServerError          1   5xx
@@ -126,9 +126,7 @@ class LocalError(ImgmoveError):
 
 
 class Truncated(ImgmoveError):
-    """Content ended before its size was reached."""
-
-    is_transient = True
+    """Content ended before its size was reached, though nothing was heard of a broken connection."""
 
 
 class NetworkError(ImgmoveError):

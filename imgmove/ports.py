@@ -313,8 +313,12 @@ class FileWriter(Protocol):
 
     def truncate(self, size: int) -> None: ...
 
-    def commit(self) -> None:
-        """Flushes to the disk and renames to the final name, replacing what was there."""
+    def commit(self, path: str = "") -> None:
+        """Flushes to the disk and renames to the final name, replacing what was there.
+
+        Args:
+            path: a final name in the same file system, where it was not known at the beginning.
+        """
         ...
 
     def abort(self) -> None:
@@ -322,10 +326,11 @@ class FileWriter(Protocol):
         ...
 
 
-class Files(Protocol):
-    """A file system, here or on another host. Paths are texts with ``/`` between their parts.
+class ReadableFiles(Protocol):
+    """Files that can be read: of a file system, or the members of an archive.
 
-    Errors are `NotFound` for what is absent, `LocalError` here and `NetworkError` or `AccessDenied` on another host.
+    Paths are texts with ``/`` between their parts. Errors are `NotFound` for what is absent, `LocalError` here and
+    `NetworkError` or `AccessDenied` on another host.
     """
 
     def open(self, path: str, offset: int = 0) -> Reader: ...
@@ -339,6 +344,10 @@ class Files(Protocol):
     def list(self, path: str) -> Sequence[str]:
         """The names in a folder, sorted; none when the folder is absent."""
         ...
+
+
+class Files(ReadableFiles, Protocol):
+    """A file system, here or on another host."""
 
     def make_folder(self, path: str) -> None:
         """With its parents; fine when it is there."""
@@ -357,7 +366,7 @@ class Files(Protocol):
         ...
 
     def lock(self, path: str) -> AbstractContextManager[None]:
-        """Keeps other processes (and threads) that lock the same path waiting."""
+        """Keeps other processes (and threads) that lock the same path waiting. Something has to lie there."""
         ...
 
     def free_space(self, path: str) -> int | None:

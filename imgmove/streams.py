@@ -77,7 +77,9 @@ class ContentCheck:
             raise Truncated(f"{self._name} ends after {self._position} of {self.descriptor.size} bytes")
         actual = self._hasher.hexdigest()
         if actual != self.descriptor.digest.hex:
-            raise DigestMismatch(f"{self._name} holds other content ({self.descriptor.digest.algorithm}:{actual[:12]}…)")
+            raise DigestMismatch(
+                f"{self._name} holds other content ({self.descriptor.digest.algorithm}:{actual[:12]}…)"
+            )
 
     @property
     def _name(self) -> str:

@@ -12,7 +12,7 @@ from imgmove.engine.plan import PlannedBlob
 from imgmove.engine.run import Run
 from imgmove.errors import ImgmoveError, Interrupted, Side
 from imgmove.model.descriptor import Descriptor
-from imgmove.ports import BlobFinished, BlobMounter, BlobStarted, BlobWriter, BytesMoved, Reader
+from imgmove.ports import BlobFinished, BlobMounter, BlobStarted, BlobWriter, Reader
 from imgmove.streams import ContentCheck, HashingReader, VerifyingReader, WatchedReader, drain
 
 Result = TypeVar("Result")
@@ -154,19 +154,16 @@ class BlobMover:
         return on_destination(lambda: blob.destination.put_blob(descriptor))
 
     def _opened(self, blob: PlannedBlob, offset: int) -> Reader:
-        key = str(blob.descriptor.digest)
-
-        def watch(count: int) -> None:
-            self.run.check()
-            if not self.is_wanted(blob):
-                raise Interrupted
-            self.run.observer.on(BytesMoved(key, count))
-
         try:
             raw = open_content(blob.source, blob.descriptor, offset)
         except ImgmoveError as error:
             raise error.on("source") from error.__cause__
-        return WatchedReader(SidedReader(raw), watch)
+        wanted = WatchedReader(SidedReader(raw), lambda _: self._check_wanted(blob))
+        return self.run.watched(wanted, str(blob.descriptor.digest))
+
+    def _check_wanted(self, blob: PlannedBlob) -> None:
+        if not self.is_wanted(blob):
+            raise Interrupted
 
 
 def on_destination(call: Callable[[], Result]) -> Result:

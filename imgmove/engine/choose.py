@@ -30,9 +30,7 @@ def flattened(index: Index, read: Callable[[Descriptor], Node], depth: int = 0) 
     return make_index(index.media_type, manifests, index.annotations)
 
 
-def check_platform(
-    manifest: Manifest, platforms: Sequence[Platform], read: Callable[[Descriptor], bytes]
-) -> None:
+def check_platform(manifest: Manifest, platforms: Sequence[Platform], read: Callable[[Descriptor], bytes]) -> None:
     """Sees to it that an image without an index is for one of the platforms asked for.
 
     Raises:
@@ -70,11 +68,7 @@ def choose_several(index: Index, platforms: Sequence[Platform]) -> Index:
     """
     chosen = {choose_one(index, platform).digest for platform in platforms}
     texts = {str(digest) for digest in chosen}
-    kept = [
-        child
-        for child in index.manifests
-        if child.digest in chosen or child.annotations.get(_ATTESTED) in texts
-    ]
+    kept = [child for child in index.manifests if child.digest in chosen or child.annotations.get(_ATTESTED) in texts]
     return make_index(index.media_type, kept, index.annotations)
 
 
@@ -88,5 +82,7 @@ def preferred(index: Index, platform: Platform) -> Descriptor | None:
 
 
 def _offer(index: Index) -> str:
-    known = dict.fromkeys(str(child.platform) for child in index.manifests if child.platform and child.platform.is_known)
+    known = dict.fromkeys(
+        str(child.platform) for child in index.manifests if child.platform and child.platform.is_known
+    )
     return ", ".join(known) if known else "no platforms named in the index"

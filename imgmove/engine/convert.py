@@ -116,7 +116,8 @@ class Conversions:
         key = "manifests" if isinstance(node, Index) else "layers"
         children = node.manifests if isinstance(node, Index) else node.layers
         document[key] = [
-            _replaced(raw, self._child(child, became), became) for raw, child in zip(document[key] or [], children, strict=True)
+            _replaced(raw, self._child(child, became), became)
+            for raw, child in zip(document[key] or [], children, strict=True)
         ]
         if isinstance(node, Manifest) and node.config is not None:
             config = replace(node.config, media_type=self._config_type(node.config))

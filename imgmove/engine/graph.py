@@ -62,6 +62,10 @@ def read_content(source: Opener, descriptor: Descriptor, most: int = LARGEST_MAN
         content = read_all(reader, descriptor.size)
     finally:
         reader.close()
+    if len(content) < descriptor.size:
+        raise SizeMismatch(
+            f"{descriptor.digest} has {len(content)} bytes, not the {descriptor.size} that its descriptor says"
+        )
     check = ContentCheck(descriptor)
     check.update(content)
     check.finish()

@@ -25,7 +25,6 @@ from imgmove.ports import (
     BlobFinished,
     BlobMounter,
     BlobStarted,
-    BytesMoved,
     Compression,
     Destination,
     Knowledge,
@@ -37,7 +36,7 @@ from imgmove.ports import (
     SequentialDestination,
     SequentialSource,
 )
-from imgmove.streams import BytesReader, ContentCheck, HashingReader, PeekReader, VerifyingReader, WatchedReader
+from imgmove.streams import BytesReader, ContentCheck, HashingReader, PeekReader, VerifyingReader
 
 Result = TypeVar("Result")
 
@@ -111,7 +110,7 @@ class _PipeMover:
     def take(self, arrival: Arrival) -> None:
         if self._is_there(arrival, self._known_result(arrival)):
             return
-        peek = PeekReader(self._watched(arrival), _TAR_BLOCK)
+        peek = PeekReader(self.piping.run.watched(SidedReader(arrival.reader), arrival.key), _TAR_BLOCK)
         recipe = self._recipe(arrival, peek.start)
         if recipe is None and arrival.digest is not None:
             named = Descriptor(media_types.OCTET_STREAM, arrival.digest, arrival.size)
@@ -333,13 +332,6 @@ class _PipeMover:
         return on_destination(
             lambda: run.persist(f"asking for {descriptor.digest.short}", lambda: destination.has(descriptor))
         )
-
-    def _watched(self, arrival: Arrival) -> Reader:
-        def watch(count: int) -> None:
-            self.piping.run.check()
-            self.piping.run.observer.on(BytesMoved(arrival.key, count))
-
-        return WatchedReader(SidedReader(arrival.reader), watch)
 
     def _tell_finished(self, descriptor: Descriptor, how: Literal["sent", "present"]) -> None:
         key = str(descriptor.digest)

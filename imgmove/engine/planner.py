@@ -319,9 +319,7 @@ class _Planner:
         if isinstance(status, BaseException):
             raise status
         assert status is not None
-        return PlannedBlob(
-            move.source, move.destination, blob, status.fate, status.mount_from, recipe, status.result
-        )
+        return PlannedBlob(move.source, move.destination, blob, status.fate, status.mount_from, recipe, status.result)
 
     def _unchanged_subjects(self, survey: _Survey, referrers: Sequence[PlannedTree]) -> list[PlannedTree]:
         if self._conversions is None:
@@ -337,7 +335,9 @@ class _Planner:
         assert self._conversions is not None
         if isinstance(node, Index):
             return any(
-                self._is_changed(move, self._nodes[child.digest]) for child in node.manifests if child.digest in self._nodes
+                self._is_changed(move, self._nodes[child.digest])
+                for child in node.manifests
+                if child.digest in self._nodes
             )
         return self._conversions.changes(node, is_made_up=self._is_made_up(move, node.descriptor.digest))
 
@@ -354,9 +354,7 @@ def _holds(move: Move, referrer: NamedImage) -> bool:
     return destination.has(referrer.descriptor)
 
 
-def _subjects_first(
-    referrers: Sequence[PlannedTree], subjects: Mapping[Digest, set[Digest]]
-) -> list[PlannedTree]:
+def _subjects_first(referrers: Sequence[PlannedTree], subjects: Mapping[Digest, set[Digest]]) -> list[PlannedTree]:
     """A referrer may have referrers of its own; those come after it. Circles are broken at some point."""
     waiting = {planned.tree.root.digest: planned for planned in referrers}
     ordered: list[PlannedTree] = []

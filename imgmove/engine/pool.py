@@ -67,9 +67,7 @@ class TaskGroup:
         self._done = threading.Condition()
         self._open = 0
 
-    def spawn(
-        self, task: Callable[[], None], failed: Callable[[BaseException], None], *, urgency: int = 0
-    ) -> None:
+    def spawn(self, task: Callable[[], None], failed: Callable[[BaseException], None], *, urgency: int = 0) -> None:
         """Runs ``task`` in the pool; ``failed`` hears of whatever it raises, in that thread."""
         with self._done:
             self._open += 1

@@ -8,8 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from imgmove.engine.limit import RateLimit
 from imgmove.errors import ImgmoveError, Interrupted, ServerError, Throttled
-from imgmove.ports import Observer, Retrying, Silence
+from imgmove.ports import BytesMoved, Observer, Reader, Retrying, Silence
+from imgmove.streams import WatchedReader
 
 Result = TypeVar("Result")
 
@@ -46,17 +48,29 @@ class Run:
         jobs: blobs in motion and requests under way at the same time.
         retry: the policy for whatever can be tried again.
         observer: hears of every event, from any thread.
+        limit: keeps all blobs together below a rate; None for as fast as it goes.
         cancelled: set to make all threads stop at their next block of bytes.
     """
 
     jobs: int = 16
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     observer: Observer = field(default_factory=Silence)
+    limit: RateLimit | None = None
     cancelled: threading.Event = field(default_factory=threading.Event)
 
     def check(self) -> None:
         """Raises `Interrupted` when the command is to end."""
         if self.cancelled.is_set():
+            raise Interrupted
+
+    def watched(self, reader: Reader, key: str) -> Reader:
+        """The reader, with every block told to the observer, held to the rate, and refused once cancelled."""
+        return WatchedReader(reader, lambda count: self._moved(key, count))
+
+    def _moved(self, key: str, count: int) -> None:
+        self.check()
+        self.observer.on(BytesMoved(key, count))
+        if self.limit is not None and self.cancelled.wait(self.limit.reserve(count)):
             raise Interrupted
 
     def persist(self, what: str, attempt: Callable[[], Result], progress: Callable[[], int] = lambda: 0) -> Result:

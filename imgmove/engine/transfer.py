@@ -16,7 +16,6 @@ from imgmove.model.digest import Digest
 from imgmove.model.manifest import Node
 from imgmove.ports import (
     BlobMounter,
-    Destination,
     Knowledge,
     NamedImage,
     Note,
@@ -24,7 +23,6 @@ from imgmove.ports import (
     OutlinedDestination,
     SequentialDestination,
 )
-
 
 _Key = tuple[int, Digest, str]
 
@@ -85,7 +83,7 @@ class _Transfer:
 
     def run(self) -> Sequence[Outcome]:
         progress = [_Progress(image, error=image.error) for image in self._plan.images]
-        whole = [item for item in _outlined(self._plan)]
+        whole = _outlined(self._plan)
         self._fail_together(progress, whole)
         self._run.observer.on(self._plan.summary())
         for image in self._plan.images:
@@ -102,28 +100,26 @@ class _Transfer:
 
     # --- archives: whole or not at all
 
-    def _fail_together(self, progress: Sequence[_Progress], whole: Iterable[Destination]) -> None:
+    def _fail_together(self, progress: Sequence[_Progress], whole: Iterable[OutlinedDestination]) -> None:
         for destination in whole:
-            together = [item for item in progress if item.image.move.destination is destination]
+            together = _of(destination, progress)
             error = next((item.error for item in together if item.error is not None), None)
             if error is not None:
                 for item in together:
                     item.fail(error)
 
-    def _begin(self, destination: Destination, progress: Sequence[_Progress]) -> None:
-        together = [item for item in progress if item.image.move.destination is destination]
-        assert isinstance(destination, OutlinedDestination)
+    def _begin(self, destination: OutlinedDestination, progress: Sequence[_Progress]) -> None:
+        together = _of(destination, progress)
         try:
             if isinstance(destination, SequentialDestination):
                 self._measure(destination)
-            destination.begin(self._outline(destination, [item.image for item in together]))
+            destination.begin(self._outline([item.image for item in together]))
         except ImgmoveError as error:
             for item in together:
                 item.fail(error.on("destination"))
 
-    def _finish(self, destination: Destination, progress: Sequence[_Progress]) -> None:
-        assert isinstance(destination, OutlinedDestination)
-        together = [item for item in progress if item.image.move.destination is destination]
+    def _finish(self, destination: OutlinedDestination, progress: Sequence[_Progress]) -> None:
+        together = _of(destination, progress)
         if any(item.error is not None for item in together):
             return
         try:
@@ -132,7 +128,7 @@ class _Transfer:
             for item in together:
                 item.fail(error.on("destination"))
 
-    def _outline(self, destination: Destination, images: Sequence[PlannedImage]) -> Outline:
+    def _outline(self, images: Sequence[PlannedImage]) -> Outline:
         blobs: dict[Digest, Descriptor] = {}
         nodes: dict[Digest, Node] = {}
         roots: list[NamedImage] = []
@@ -158,10 +154,10 @@ class _Transfer:
             became[node.descriptor.digest] = made.descriptor
         return made
 
-    def _measure(self, destination: Destination) -> None:
+    def _measure(self, destination: SequentialDestination) -> None:
         """Converts for nobody first where sizes must be known before anything is written."""
         for blob in self._plan.blobs:
-            if blob.destination is destination and blob.recipe:
+            if id(blob.destination) == id(destination) and blob.recipe:
                 self._results[_key(blob)] = self._mover.measure(blob, blob.recipe)
 
     # --- blobs
@@ -187,9 +183,7 @@ class _Transfer:
                 self._group.spawn(task, failed, urgency=chain[0].descriptor.size)
         self._move_in_order(sequential)
 
-    def _move_in_order(
-        self, chains: Sequence[list[PlannedBlob]]
-    ) -> None:
+    def _move_in_order(self, chains: Sequence[list[PlannedBlob]]) -> None:
         by_digest: dict[tuple[int, Digest], list[PlannedBlob]] = {}
         destinations: dict[int, SequentialDestination] = {}
         for chain in chains:
@@ -208,9 +202,7 @@ class _Transfer:
                     self._chain_failed(chain, error)
                     return
 
-    def _move_chain(
-        self, chain: Sequence[PlannedBlob]
-    ) -> None:
+    def _move_chain(self, chain: Sequence[PlannedBlob]) -> None:
         """Sends a blob to the first repository that wants it and mounts it from there into the others."""
         holder = ""
         for blob in chain:
@@ -301,9 +293,13 @@ def _chain(blob: PlannedBlob) -> tuple[object, Digest, str]:
     return place, blob.descriptor.digest, blob.recipe.name if blob.recipe else ""
 
 
-def _outlined(plan: Plan) -> Sequence[Destination]:
-    found = {id(image.move.destination): image.move.destination for image in plan.images}
+def _outlined(plan: Plan) -> Sequence[OutlinedDestination]:
+    found: dict[int, object] = {id(image.move.destination): image.move.destination for image in plan.images}
     return [destination for destination in found.values() if isinstance(destination, OutlinedDestination)]
+
+
+def _of(destination: object, progress: Iterable[_Progress]) -> list[_Progress]:
+    return [item for item in progress if item.image.move.destination is destination]
 
 
 def _outcome(item: _Progress) -> Outcome:

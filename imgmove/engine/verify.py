@@ -10,13 +10,12 @@ from functools import partial
 from imgmove.engine.blobs import SidedReader
 from imgmove.engine.graph import DEEPEST_INDEX, open_content, read_node
 from imgmove.engine.pool import Pool, TaskGroup
-from imgmove.engine.run import Run
 from imgmove.errors import ContentError, ImgmoveError, MalformedContent, NotFound, Side
 from imgmove.model.descriptor import Descriptor
 from imgmove.model.digest import Digest
 from imgmove.model.manifest import Index, Node
-from imgmove.ports import BlobFinished, BlobStarted, BytesMoved, NamedImage, ReferrerLister, Source
-from imgmove.streams import ContentCheck, VerifyingReader, WatchedReader, drain
+from imgmove.ports import BlobFinished, BlobStarted, NamedImage, ReferrerLister, Source
+from imgmove.streams import ContentCheck, VerifyingReader, drain
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +151,7 @@ class _Walk:
 
         def attempt() -> None:
             start = check.rewind(check.position)
-            reader = WatchedReader(SidedReader(open_content(self.source, blob, start), self.side), _watch(run, key))
+            reader = run.watched(SidedReader(open_content(self.source, blob, start), self.side), key)
             try:
                 drain(VerifyingReader(reader, check))
             finally:
@@ -181,14 +180,6 @@ def differences(one: Verified, other: Verified) -> Sequence[str]:
 
 def _digests(nodes: Sequence[Node]) -> set[Digest]:
     return {node.descriptor.digest for node in nodes}
-
-
-def _watch(run: Run, key: str) -> Callable[[int], None]:
-    def watch(count: int) -> None:
-        run.check()
-        run.observer.on(BytesMoved(key, count))
-
-    return watch
 
 
 def _sided(error: ImgmoveError, side: Side) -> ImgmoveError:

@@ -290,9 +290,7 @@ def _registry_behind(path: str, carrier: SshHost) -> Location:
     # The first part is the registry whatever it looks like, so the rest is parsed below a host that looks like one.
     reference = Reference.parse(f"registry.invalid/{rest}")
     has_tag = bool(Reference.parse(f"registry.invalid/{rest}", default_tag="").tag)
-    return RegistryLocation(
-        Reference(host, reference.repository, reference.tag, reference.digest), carrier, has_tag
-    )
+    return RegistryLocation(Reference(host, reference.repository, reference.tag, reference.digest), carrier, has_tag)
 
 
 def _engine(scheme: str, rest: str, carrier: SshHost | None) -> EngineLocation:
@@ -300,7 +298,9 @@ def _engine(scheme: str, rest: str, carrier: SshHost | None) -> EngineLocation:
     options = dict(parse_qsl(query, keep_blank_values=True))
     allowed = {"socket", "namespace"} if scheme == "containerd" else {"socket"}
     if unknown := set(options) - allowed:
-        raise UsageError(f"{scheme} has no option {min(unknown)!r:.60}", hint=f"there is {' and '.join(sorted(allowed))}")
+        raise UsageError(
+            f"{scheme} has no option {min(unknown)!r:.60}", hint=f"there is {' and '.join(sorted(allowed))}"
+        )
     container = name.removeprefix("@") if name.startswith("@") else ""
     if name.startswith("@") and not container:
         raise UsageError(f"no container in {f'{scheme}:{rest}'!r:.200}", hint=f"write {scheme}:@CONTAINER")

@@ -57,7 +57,7 @@ class Settings:
     source: SideOptions = SideOptions()
     destination: SideOptions = SideOptions()
     authfile: str = ""
-    jobs: int = 6
+    jobs: int = 16
     retries: int = 5
     timeout: float = 60.0
     limit_rate: int | None = None

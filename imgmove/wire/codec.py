@@ -71,25 +71,29 @@ def compressing(reader: Reader, compression: str, level: int | None = None) -> R
         compression: ``gzip`` or ``zstd``; ``none`` passes through.
         level: 1 to 9 for gzip, of which isal tells four apart; 1 to 22 for zstd; None for a quick default.
     """
-    if compression == "none":
-        return reader
+    return reader if compression == "none" else _Compressing(reader, packer(compression, level))
+
+
+def packer(compression: str, level: int | None = None) -> Packer:
+    """A compressor to push content into, for streams that are written; otherwise as `compressing`."""
     if compression == "gzip":
         from isal import isal_zlib
 
         isal_level = _GZIP_LEVEL if level is None else _GZIP_LEVELS[level]
-        packer = isal_zlib.compressobj(isal_level, isal_zlib.DEFLATED, _GZIP_WINDOW_BITS)
-        return _Compressing(reader, packer)
+        return isal_zlib.compressobj(isal_level, isal_zlib.DEFLATED, _GZIP_WINDOW_BITS)
     if compression == "zstd":
         import zstandard
 
         settings = zstandard.ZstdCompressionParameters.from_level(
             _ZSTD_LEVEL if level is None else level, threads=_ZSTD_THREADS, write_checksum=True
         )
-        return _Compressing(reader, zstandard.ZstdCompressor(compression_params=settings).compressobj())
+        return zstandard.ZstdCompressor(compression_params=settings).compressobj()
     raise UsageError(f"can't compress with {compression!r:.40}")
 
 
-class _Packer(Protocol):
+class Packer(Protocol):
+    """Takes content in pieces and gives compressed bytes back, sooner or later."""
+
     def compress(self, data: bytes, /) -> bytes: ...
     def flush(self) -> bytes: ...
 
@@ -105,7 +109,7 @@ class _Unpacker(Protocol):
 
 
 class _Compressing:
-    def __init__(self, raw: Reader, packer: _Packer) -> None:
+    def __init__(self, raw: Reader, packer: Packer) -> None:
         self._raw = raw
         self._packer = packer
         self._ready = memoryview(b"")

@@ -1,0 +1,221 @@
+"""Archives as sources: indexed once, read in place.
+
+An archive with an ``index.json`` is a layout in a tar. Docker's older format is turned into one as it is opened, by
+making up the manifests that it lacks; content stays where it is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
+from typing import Protocol
+
+from imgmove.endpoints.archive import docker_format
+from imgmove.endpoints.archive.docker_format import DockerImage, make_up, parse_docker_manifest
+from imgmove.endpoints.archive.members import Content, MemberFiles, Region, index_members
+from imgmove.endpoints.index_file import IndexFile
+from imgmove.endpoints.layout import INDEX, LayoutReader, blob_path
+from imgmove.errors import LocalError, MalformedContent, UsageError
+from imgmove.model import media_types
+from imgmove.model.descriptor import Descriptor
+from imgmove.model.digest import Digest
+from imgmove.model.manifest import digests_of_layers
+from imgmove.ports import Files, ReadableFiles, Reader
+from imgmove.rootfs.tar import BLOCK as TAR_BLOCK
+from imgmove.rootfs.tar import is_tar
+from imgmove.streams import BLOCK
+from imgmove.wire import codec
+
+_LARGEST_INDEX = 64 << 20
+_LAYERS = {
+    "none": media_types.OCI_LAYER,
+    "gzip": media_types.OCI_LAYER_GZIP,
+    "zstd": media_types.OCI_LAYER_ZSTD,
+}
+
+
+class Archive(LayoutReader):
+    """An image archive in a file.
+
+    Args:
+        made_up: digests of the manifests that did not come with the archive.
+        temporary: a file to remove when this is closed; empty for none.
+    """
+
+    def __init__(
+        self, files: ReadableFiles, label: str, made_up: frozenset[Digest] = frozenset(), temporary: str = ""
+    ) -> None:
+        super().__init__(files, "", label)
+        self._made_up = made_up
+        self._temporary = temporary
+
+    def is_made_up(self, digest: Digest) -> bool:
+        """Whether this manifest is ours and not the archive's."""
+        return digest in self._made_up
+
+    def close(self) -> None:
+        """Removes the unpacked copy of a compressed archive."""
+        if self._temporary:
+            os.unlink(self._temporary)
+            self._temporary = ""
+
+
+def open_archive(files: Files, path: str) -> Archive:
+    """Opens an archive of any format and compression.
+
+    One that is compressed as a whole can't be read in place, so it is unpacked into a temporary file first.
+
+    Raises:
+        NotFound: there is none.
+        UsageError: it is no archive of images.
+        MalformedContent, Truncated: it is broken.
+    """
+    compression = codec.sniff(files.read_at(path, 0, TAR_BLOCK))
+    if compression == "none":
+        return _opened(files, path, path, "")
+    temporary = _unpacked(files, path, compression)
+    try:
+        return _opened(files, temporary, path, temporary)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def looks_like_archive(files: Files, path: str) -> bool:
+    """Whether a file is a tar or compressed, as far as its first bytes tell."""
+    start = files.read_at(path, 0, TAR_BLOCK)
+    return is_tar(start) or codec.sniff(start) != "none"
+
+
+def _opened(files: Files, path: str, label: str, temporary: str) -> Archive:
+    members = index_members(files, path)
+    contents: dict[str, Content] = dict(members)
+    inside = MemberFiles(files, path, contents)
+    if INDEX in members and _read_index(inside, label).entries:
+        return Archive(inside, label, temporary=temporary)
+    if docker_format.MANIFEST not in members:
+        raise _not_an_archive(label, members)
+    images = parse_docker_manifest(inside.read_at(docker_format.MANIFEST, 0, docker_format.LARGEST))
+    made = virtual_layout(images, _Members(inside, members, label))
+    contents.update(made)
+    made_up = frozenset(entry.descriptor.digest for entry in _read_index(inside, label).entries)
+    return Archive(inside, label, made_up, temporary)
+
+
+def _read_index(inside: MemberFiles, label: str) -> IndexFile:
+    try:
+        return IndexFile.parse(inside.read_at(INDEX, 0, _LARGEST_INDEX + 1))
+    except MalformedContent as error:
+        raise MalformedContent(f"{label}: {INDEX}: {error.message}") from None
+
+
+def _not_an_archive(label: str, members: Mapping[str, object]) -> UsageError:
+    if docker_format.LEGACY in members:
+        return UsageError(
+            f"{label} was written by a docker older than 1.10", hint="load it into a newer docker and save it again"
+        )
+    if INDEX in members:
+        return UsageError(f"{label} holds no image: its {INDEX} is empty")
+    return UsageError(f"{label} is a tar, but not an archive of images", hint="imgmove import takes root file systems")
+
+
+class ContentLookup(Protocol):
+    """What making up manifests has to know of an archive's content."""
+
+    def config(self, name: str) -> bytes:
+        """A config's bytes."""
+        ...
+
+    def layer(self, name: str, diff_id: Digest) -> tuple[Descriptor, Content | None]:
+        """What a layer's member holds, and where, if that can be read again."""
+        ...
+
+
+class _Members:
+    """Content that lies in the file."""
+
+    def __init__(self, inside: MemberFiles, members: Mapping[str, Region], label: str) -> None:
+        self._inside = inside
+        self._members = members
+        self._label = label
+
+    def config(self, name: str) -> bytes:
+        """A config's bytes; its name is not always its hash."""
+        self._region(name)
+        return self._inside.read_at(name, 0, docker_format.LARGEST)
+
+    def layer(self, name: str, diff_id: Digest) -> tuple[Descriptor, Content | None]:
+        """A plain layer is named by its diffID; a compressed one has to be hashed."""
+        region = self._region(name)
+        compression = codec.sniff(self._inside.read_at(name, 0, TAR_BLOCK))
+        if compression == "none":
+            return Descriptor(media_types.OCI_LAYER, diff_id, region.size), region
+        if compression not in _LAYERS:
+            raise MalformedContent(f"{self._label}: a layer is compressed with {compression}, which images don't allow")
+        return Descriptor(_LAYERS[compression], self._hashed(name), region.size), region
+
+    def _region(self, name: str) -> Region:
+        if name not in self._members:
+            raise MalformedContent(f"{self._label}: {docker_format.MANIFEST} names {name!r:.200}, which is not there")
+        return self._members[name]
+
+    def _hashed(self, name: str) -> Digest:
+        hasher = hashlib.sha256(usedforsecurity=False)
+        with closing(self._inside.open(name)) as reader:
+            while data := reader.read(BLOCK):
+                hasher.update(data)
+        return Digest("sha256", hasher.hexdigest())
+
+
+def virtual_layout(images: list[DockerImage], lookup: ContentLookup) -> dict[str, Content]:
+    """The members that an archive in docker's format lacks to be a layout.
+
+    Raises:
+        MalformedContent: ``manifest.json`` names what is not there, or what does not belong together.
+    """
+    index = IndexFile.empty()
+    contents: dict[str, Content] = {}
+    for image in images:
+        config = lookup.config(image.config)
+        layers = []
+        for name, diff_id in _pairs(image, config):
+            descriptor, content = lookup.layer(name, diff_id)
+            layers.append(descriptor)
+            if content is not None:
+                contents[blob_path(descriptor.digest)] = content
+        manifest = make_up(config, layers, image.names[0] if image.names else image.config)
+        contents[blob_path(Digest.of(config))] = config
+        contents[blob_path(manifest.descriptor.digest)] = manifest.content
+        index = index.with_names(manifest.descriptor, image.names or (str(manifest.descriptor.digest),), "")
+    contents[INDEX] = index.to_bytes()
+    return contents
+
+
+def _pairs(image: DockerImage, config: bytes) -> Iterator[tuple[str, Digest]]:
+    diff_ids = digests_of_layers(config)
+    if len(diff_ids) != len(image.layers):
+        label = image.names[0] if image.names else image.config
+        raise MalformedContent(f"{label} has {len(image.layers)} layers, but its config has {len(diff_ids)}")
+    return zip(image.layers, diff_ids, strict=True)
+
+
+def _unpacked(files: Files, path: str, compression: str) -> str:
+    descriptor, temporary = tempfile.mkstemp(prefix="imgmove-", suffix=".tar")
+    try:
+        with os.fdopen(descriptor, "wb") as output, closing(files.open(path)) as packed:
+            _copy(codec.decompressing(packed, compression), output.write, temporary)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+    return temporary
+
+
+def _copy(reader: Reader, write: Callable[[bytes], object], path: str) -> None:
+    while data := reader.read(BLOCK):
+        try:
+            write(data)
+        except OSError as error:
+            raise LocalError(f"can't unpack the archive into {path}: {error.strerror}") from error

@@ -1,0 +1,217 @@
+"""The one place that turns locations into endpoints; a new endpoint is one line here."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import sys
+import tempfile
+from collections.abc import Callable
+from typing import TYPE_CHECKING, BinaryIO, TypeVar
+
+from imgmove.errors import LocalError, NotAvailableYet, NotFound, UsageError
+from imgmove.model.location import (
+    ArchiveLocation,
+    BundleLocation,
+    EngineLocation,
+    LayoutLocation,
+    Location,
+    PathLocation,
+    PipeLocation,
+    RegistryLocation,
+    archive_suffix,
+)
+from imgmove.ports import Destination, SequentialSource, Source
+from imgmove.settings import Settings
+from imgmove.wire.files import LocalFiles
+
+if TYPE_CHECKING:
+    from imgmove.endpoints.registry import Registries
+
+Endpoint = TypeVar("Endpoint")
+_SPOOL_BLOCK = 1 << 20
+
+
+class Endpoints:
+    """Opens sources and destinations for one command, each place once, and closes them together.
+
+    Args:
+        settings: how registries are reached.
+        stdin: what ``-`` means as a source; the process's own where None.
+        stdout: what ``-`` means as a destination; the process's own where None.
+    """
+
+    def __init__(self, settings: Settings, stdin: BinaryIO | None = None, stdout: BinaryIO | None = None) -> None:
+        self._settings = settings
+        self._stdin = stdin
+        self._stdout = stdout
+        self._files = LocalFiles()
+        self._opened: dict[tuple[str, str], Source | Destination] = {}
+        self._registries: Registries | None = None
+        self._temporary: list[str] = []
+
+    # --- what a path is
+
+    def looked_up(self, location: Location) -> Location:
+        """A source location with nothing left to find out: a path is what lies there.
+
+        Raises:
+            NotFound: nothing does.
+            UsageError: something does, but it is neither a layout nor an archive.
+            NotAvailableYet: the form is one of a later version.
+        """
+        _refuse_later_forms(location)
+        if isinstance(location, PipeLocation) and self._stdin is None and _is_file(sys.stdin.fileno()):
+            return ArchiveLocation("archive", "/dev/stdin")
+        if not isinstance(location, PathLocation):
+            return location
+        path = os.path.expanduser(location.path)
+        if self._files.status(path) is None:
+            raise NotFound(f"{location.path}: no such file or folder").on("source")
+        return self._seen(path)
+
+    def _seen(self, path: str) -> Location:
+        from imgmove.endpoints.archive import looks_like_archive
+        from imgmove.endpoints.layout import looks_like_layout
+
+        if os.path.isdir(path):
+            if looks_like_layout(self._files, path):
+                return LayoutLocation(path)
+            raise UsageError(f"{path} is a folder, but not an OCI layout").on("source")
+        if looks_like_archive(self._files, path):
+            return ArchiveLocation("archive", path)
+        raise UsageError(f"{path} is not an image archive").on("source")
+
+    def shaped(self, location: Location) -> Location:
+        """A destination location with nothing left to decide: a path's suffix says what is written.
+
+        Raises:
+            NotAvailableYet: the form is one of a later version.
+        """
+        _refuse_later_forms(location)
+        if not isinstance(location, PathLocation):
+            return location
+        path = os.path.expanduser(location.path)
+        is_archive = archive_suffix(path) is not None and not os.path.isdir(path)
+        return ArchiveLocation("archive", path) if is_archive else LayoutLocation(path)
+
+    # --- opening
+
+    def source(self, location: Location) -> Source:
+        """Opens a place to read from; the same place gives the same source.
+
+        Raises:
+            NotFound: it doesn't exist.
+            ImgmoveError: it can't be read.
+        """
+        return self._once(("source", _place(location)), lambda: self._open_source(location))
+
+    def destination(self, location: Location) -> Destination:
+        """Opens a place to write to; the same place gives the same destination.
+
+        Raises:
+            ImgmoveError: it can't be written.
+        """
+        return self._once(("destination", _place(location)), lambda: self._open_destination(location))
+
+    def pipe(self, location: Location) -> SequentialSource:
+        """Opens a pipe, which can be read once."""
+        from imgmove.endpoints.archive import ArchivePipe
+
+        assert isinstance(location, PipeLocation)
+        return ArchivePipe(self._stdin or sys.stdin.buffer)
+
+    def spooled(self, location: Location) -> Location:
+        """Copies a pipe into a temporary file that goes away with this, and says where that is."""
+        assert isinstance(location, PipeLocation)
+        descriptor, path = tempfile.mkstemp(prefix="imgmove-", suffix=".tar")
+        self._temporary.append(path)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                shutil.copyfileobj(self._stdin or sys.stdin.buffer, file, _SPOOL_BLOCK)
+        except OSError as error:
+            raise LocalError(f"can't keep the pipe's content in {path}: {error.strerror}") from error
+        return ArchiveLocation("archive", path)
+
+    @property
+    def registries(self) -> Registries:
+        """The hosts that this command speaks to."""
+        if self._registries is None:
+            from imgmove.endpoints.registry import Registries
+
+            self._registries = Registries(self._settings)
+        return self._registries
+
+    def close(self) -> None:
+        """Closes everything; archives that were not finished leave nothing behind."""
+        for endpoint in self._opened.values():
+            endpoint.close()
+        self._opened.clear()
+        if self._registries is not None:
+            self._registries.close()
+        for path in self._temporary:
+            os.unlink(path)
+        self._temporary.clear()
+
+    def _once(self, key: tuple[str, str], make: Callable[[], Endpoint]) -> Endpoint:
+        if key not in self._opened:
+            self._opened[key] = make()  # type: ignore[assignment]
+        return self._opened[key]  # type: ignore[return-value]
+
+    def _open_source(self, location: Location) -> Source:
+        match location:
+            case RegistryLocation():
+                return self.registries.source(location.reference)
+            case LayoutLocation():
+                from imgmove.endpoints.layout import Layout
+
+                return Layout.existing(self._files, location.path)
+            case ArchiveLocation():
+                from imgmove.endpoints.archive import open_archive
+
+                return open_archive(self._files, location.path)
+        raise UsageError(f"{location} can't be read from")
+
+    def _open_destination(self, location: Location) -> Destination:
+        match location:
+            case RegistryLocation():
+                return self.registries.destination(location.reference)
+            case LayoutLocation():
+                from imgmove.endpoints.layout import Layout
+
+                return Layout.writable(self._files, location.path)
+            case ArchiveLocation():
+                from imgmove.endpoints.archive import new_archive
+
+                return new_archive(self._files, location.path, archive_suffix(location.path) or "none")
+            case PipeLocation():
+                from imgmove.endpoints.archive import ArchiveStream
+
+                return ArchiveStream(self._stdout or sys.stdout.buffer)
+        raise UsageError(f"{location} can't be written to")
+
+
+def _place(location: Location) -> str:
+    """The same text for locations that one endpoint serves: names and digests do not matter."""
+    match location:
+        case RegistryLocation():
+            return f"registry {location.reference.name}"
+        case LayoutLocation():
+            return f"layout {os.path.abspath(location.path)}"
+        case ArchiveLocation():
+            return f"archive {os.path.abspath(location.path)}"
+    return str(location)
+
+
+def _refuse_later_forms(location: Location) -> None:
+    if getattr(location, "carrier", None) is not None:
+        raise NotAvailableYet(f"{location}: other hosts over SSH are not available yet")
+    if isinstance(location, EngineLocation):
+        raise NotAvailableYet(f"{location}: container engines are not available yet")
+    if isinstance(location, BundleLocation):
+        raise NotAvailableYet(f"{location}: bundles are not available yet")
+
+
+def _is_file(descriptor: int) -> bool:
+    return stat.S_ISREG(os.fstat(descriptor).st_mode)

@@ -1,0 +1,321 @@
+"""OCI image layouts: content in a folder, by digest, and a list of roots (OCI image spec, *Image Layout*).
+
+The same reading serves archives, which are layouts in a tar.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import threading
+from collections.abc import Callable, Sequence
+
+from imgmove.endpoints.index_file import IndexFile, digest_tag, is_digest, parse_digest_tag
+from imgmove.errors import MalformedContent, NotFound, SizeMismatch, UsageError
+from imgmove.model.descriptor import Descriptor
+from imgmove.model.digest import Digest
+from imgmove.model.manifest import LARGEST_MANIFEST, Index, Node, parse_manifest, read_json_object, to_json_bytes
+from imgmove.ports import BlobWriter, Files, FileWriter, NamedImage, ReadableFiles, Reader
+from imgmove.streams import BLOCK, BytesReader
+
+INDEX = "index.json"
+MARKER = "oci-layout"
+MARKER_CONTENT = to_json_bytes({"imageLayoutVersion": "1.0.0"})
+_LARGEST_INDEX = 64 << 20
+
+
+def blob_path(digest: Digest) -> str:
+    """Where a layout keeps content, relative to itself. A `Digest` is always safe as a file name."""
+    return f"blobs/{digest.algorithm}/{digest.hex}"
+
+
+class LayoutReader:
+    """A layout as a source: names, images, content and referrers.
+
+    Args:
+        files: where it lies.
+        path: the folder; empty when ``files`` is the layout.
+        label: what people call it, for messages.
+    """
+
+    def __init__(self, files: ReadableFiles, path: str, label: str) -> None:
+        self._read = files
+        self._path = path
+        self._label = label
+        self._subjects: dict[Digest, list[Descriptor]] | None = None
+        self._lock = threading.Lock()
+
+    def resolve(self, name: str) -> Descriptor:
+        """What a name or digest stands for; ``""`` for the only image."""
+        if not name:
+            return self._only()
+        if is_digest(name):
+            return self._by_digest(Digest.parse(name))
+        found = self._index().matching(name)
+        if found is None:
+            known = ", ".join(entry.name for entry in self._index().entries[:8] if entry.name)
+            raise NotFound(
+                f"{self._label} has no {name}", hint=f"it has {known}" if known else "its images have no names"
+            )
+        return found
+
+    def open(self, descriptor: Descriptor, offset: int = 0) -> Reader:
+        """The content of a digest."""
+        try:
+            return self._read.open(self._at(blob_path(descriptor.digest)), offset)
+        except NotFound:
+            kind = "manifest" if descriptor.is_manifest else "blob"
+            platform = f" ({descriptor.platform})" if descriptor.platform else ""
+            raise NotFound(f"{self._label} does not hold {kind} {descriptor.digest}{platform}") from None
+
+    def images(self) -> Sequence[NamedImage]:
+        """The roots that are images of their own: neither untagged referrers nor under digest tags."""
+        names: dict[Digest, list[str]] = {}
+        descriptors: dict[Digest, Descriptor] = {}
+        for entry in self._index().entries:
+            if entry.is_digest_tag or (not entry.name and self._subject_of(entry.descriptor) is not None):
+                continue
+            descriptors.setdefault(entry.descriptor.digest, entry.descriptor)
+            listed = names.setdefault(entry.descriptor.digest, [])
+            if entry.name and entry.name not in listed:
+                listed.append(entry.name)
+        return [NamedImage(descriptor, tuple(names[digest])) for digest, descriptor in descriptors.items()]
+
+    def referrers(self, subject: Digest) -> Sequence[NamedImage]:
+        """Roots whose subject it is, those that its fallback tag lists, and those under cosign's tags."""
+        found: dict[Digest, NamedImage] = {}
+        for descriptor in self._by_subject().get(subject, ()):
+            found[descriptor.digest] = NamedImage(descriptor)
+        wanted = digest_tag(subject)
+        for entry in self._index().entries:
+            parsed = parse_digest_tag(entry.name) if entry.name else None
+            if parsed is None or parsed[0] != wanted:
+                continue
+            if parsed[1]:
+                found[entry.descriptor.digest] = NamedImage(entry.descriptor, (f"{wanted}{parsed[1]}",))
+                continue
+            node = self._node(entry.descriptor)
+            for child in node.manifests if isinstance(node, Index) else ():
+                found.setdefault(child.digest, NamedImage(child))
+        found.pop(subject, None)
+        return list(found.values())
+
+    def close(self) -> None:
+        """Holds nothing open."""
+
+    # --- what is below
+
+    def _at(self, relative: str) -> str:
+        return posixpath.join(self._path, relative) if self._path else relative
+
+    def _index(self) -> IndexFile:
+        try:
+            content = self._read.read_at(self._at(INDEX), 0, _LARGEST_INDEX + 1)
+            return IndexFile.parse(content)
+        except MalformedContent as error:
+            raise MalformedContent(f"{self._label}: {INDEX}: {error.message}", hint=error.hint) from None
+
+    def _only(self) -> Descriptor:
+        images = self.images()
+        if not images:
+            raise NotFound(f"{self._label} holds no image")
+        if len(images) > 1:
+            names = ", ".join(image.names[0] if image.names else str(image.descriptor.digest) for image in images[:8])
+            raise UsageError(f"{self._label} holds {len(images)} images", hint=f"name one of {names}")
+        return images[0].descriptor
+
+    def _by_digest(self, digest: Digest) -> Descriptor:
+        for entry in self._index().entries:
+            if entry.descriptor.digest == digest:
+                return entry.descriptor
+        path = self._at(blob_path(digest))
+        status = self._read.status(path)
+        if status is None or status.size > LARGEST_MANIFEST:
+            raise NotFound(f"{self._label} has no manifest {digest}")
+        content = self._read.read_at(path, 0, LARGEST_MANIFEST)
+        return Descriptor(parse_manifest(content).media_type, digest, len(content))
+
+    def _node(self, descriptor: Descriptor) -> Node | None:
+        """A manifest for a look at its subject; None for what can't be read, which whoever moves it will find out."""
+        if not descriptor.is_manifest:
+            return None
+        try:
+            content = self._read.read_at(self._at(blob_path(descriptor.digest)), 0, LARGEST_MANIFEST + 1)
+            return parse_manifest(content, descriptor.media_type)
+        except (NotFound, MalformedContent):
+            return None
+
+    def _subject_of(self, descriptor: Descriptor) -> Digest | None:
+        node = self._node(descriptor)
+        return node.subject.digest if node is not None and node.subject is not None else None
+
+    def _by_subject(self) -> dict[Digest, list[Descriptor]]:
+        with self._lock:
+            if self._subjects is None:
+                self._subjects = {}
+                for entry in self._index().entries:
+                    if (subject := self._subject_of(entry.descriptor)) is not None:
+                        self._subjects.setdefault(subject, []).append(entry.descriptor)
+            return self._subjects
+
+
+class Layout(LayoutReader):
+    """A layout in a folder, as a source and a destination. Many processes may write one at the same time.
+
+    Blobs and manifests that lose their last name stay: nothing is ever collected.
+    """
+
+    def __init__(self, files: Files, path: str) -> None:
+        super().__init__(files, path, f"oci:{path}")
+        self._files = files
+
+    @classmethod
+    def existing(cls, files: Files, path: str) -> Layout:
+        """Opens a layout to read.
+
+        Raises:
+            NotFound: there is nothing.
+            UsageError: there is something else.
+            MalformedContent: it is a layout of an unknown version.
+        """
+        layout = cls(files, path)
+        if files.status(path) is None:
+            raise NotFound(f"{path}: no such folder")
+        if files.status(layout._at(INDEX)) is None:
+            raise UsageError(f"{path} is not an OCI layout", hint=f"it has no {INDEX}")
+        layout._check_version()
+        return layout
+
+    @classmethod
+    def writable(cls, files: Files, path: str) -> Layout:
+        """Opens a layout to write; it is made at the first write when it isn't there.
+
+        Raises:
+            UsageError: something else lies there.
+        """
+        layout = cls(files, path)
+        status = files.status(path)
+        if status is not None and not status.is_folder:
+            raise UsageError(f"{path} is a file, not an OCI layout", hint="an archive's name ends in .tar")
+        if files.status(layout._at(INDEX)) is None and any(not name.startswith(".") for name in files.list(path)):
+            raise UsageError(f"{path} holds other files and is not an OCI layout", hint="name a new or empty folder")
+        layout._check_version()
+        return layout
+
+    def has(self, descriptor: Descriptor) -> bool:
+        """Whether content of this digest and size lies here. It was verified when it was written."""
+        status = self._files.status(self._at(blob_path(descriptor.digest)))
+        return status is not None and status.size == descriptor.size
+
+    def put_blob(self, descriptor: Descriptor | None) -> BlobWriter:
+        """Begins a blob as a file under a temporary name."""
+        self._make()
+        algorithm = descriptor.digest.algorithm if descriptor else "sha256"
+        folder = self._at(f"blobs/{algorithm}")
+        self._files.make_folder(folder)
+        name = descriptor.digest.hex if descriptor else "unnamed"
+        return FileBlobWriter(
+            self._files.create(posixpath.join(folder, name)), lambda digest: self._at(blob_path(digest))
+        )
+
+    def put_manifest(self, content: bytes, media_type: str, names: Sequence[str]) -> None:
+        """Stores a manifest and lists it under its names."""
+        descriptor = Descriptor.of(content, media_type)
+        for name in names:
+            if is_digest(name):
+                descriptor = Descriptor(media_type, Digest.of(content, Digest.parse(name).algorithm), len(content))
+        if not self.has(descriptor):
+            writer = self.put_blob(descriptor)
+            try:
+                writer.write(BytesReader(content))
+                writer.commit(descriptor)
+            finally:
+                writer.abort()
+        if names:
+            node = parse_manifest(content, media_type)
+            self._change_index(
+                lambda index: index.with_names(descriptor, names, node.artifact_type if node.subject else "")
+            )
+
+    def find(self, name: str) -> Descriptor | None:
+        """What is here under exactly this name, or this digest."""
+        if self._files.status(self._at(INDEX)) is None:
+            return None
+        if not is_digest(name):
+            return self._index().named(name)
+        try:
+            return self._by_digest(Digest.parse(name))
+        except (NotFound, MalformedContent):
+            return None
+
+    def delete_name(self, name: str) -> None:
+        """Takes a name off the list."""
+        if not name or self._index().matching(name) is None:
+            raise NotFound(f"{self._label} has no {name}" if name else f"name one of the images in {self._label}")
+        self._change_index(lambda index: index.without_name(name))
+
+    def delete_manifest(self, digest: Digest) -> None:
+        """Takes a manifest off the list, under all its names."""
+        if not any(entry.descriptor.digest == digest for entry in self._index().entries):
+            raise NotFound(f"{self._label} has no {digest}")
+        self._change_index(lambda index: index.without_digest(digest))
+
+    def _make(self) -> None:
+        if self._files.status(self._at(MARKER)) is None:
+            self._files.make_folder(self._path or ".")
+            self._files.write(self._at(MARKER), MARKER_CONTENT)
+
+    def _change_index(self, change: Callable[[IndexFile], IndexFile]) -> None:
+        self._make()
+        with self._files.lock(self._path or "."):
+            is_new = self._files.status(self._at(INDEX)) is None
+            before = IndexFile.empty() if is_new else self._index()
+            after = change(before)
+            if is_new or after is not before:
+                self._files.write(self._at(INDEX), after.to_bytes())
+        with self._lock:
+            self._subjects = None
+
+    def _check_version(self) -> None:
+        if self._files.status(self._at(MARKER)) is None:
+            return
+        version = read_json_object(self._files.read_at(self._at(MARKER), 0, 4096)).get("imageLayoutVersion")
+        if not isinstance(version, str) or not version.startswith("1."):
+            raise MalformedContent(f"{self._label} is a layout of the unknown version {version!r:.40}")
+
+
+class FileBlobWriter:
+    """A blob that is written into a file of its own."""
+
+    def __init__(self, writer: FileWriter, place: Callable[[Digest], str]) -> None:
+        self._writer = writer
+        self._place = place
+        self._written = 0
+        self._is_committed = False
+
+    def resume(self) -> int:
+        """All that was written is there."""
+        return self._written
+
+    def write(self, reader: Reader) -> None:
+        """Writes what comes."""
+        while data := reader.read(BLOCK):
+            self._writer.write_at(self._written, data)
+            self._written += len(data)
+
+    def commit(self, descriptor: Descriptor) -> None:
+        """Shows the blob under its digest."""
+        if self._is_committed:
+            return
+        if self._written != descriptor.size:
+            raise SizeMismatch(f"{descriptor.digest.short}: {self._written} bytes came instead of {descriptor.size}")
+        self._writer.commit(self._place(descriptor.digest))
+        self._is_committed = True
+
+    def abort(self) -> None:
+        """Removes what is not committed."""
+        self._writer.abort()
+
+
+def looks_like_layout(files: Files, path: str) -> bool:
+    """Whether a folder is a layout, as far as a look tells."""
+    return any(files.status(posixpath.join(path, name)) is not None for name in (INDEX, MARKER))

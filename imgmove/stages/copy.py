@@ -1,0 +1,205 @@
+"""The stage that moves images: any source to any destination, planned first unless the source is a pipe."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from imgmove.engine.pipe import Piping, move_pipe
+from imgmove.engine.plan import Plan, PlannedImage
+from imgmove.engine.planner import make_plan
+from imgmove.engine.transfer import Outcome, transfer
+from imgmove.errors import DigestMismatch, UsageError
+from imgmove.model.location import Location, PipeLocation, RegistryLocation, RegistryPrefix
+from imgmove.ports import BlobMounter, Compression, Destination, NamedImage, SequentialSource
+from imgmove.stages.naming import Origin, Target, Targets, find_origins, move_of, own_reference
+from imgmove.stages.options import CopyOptions
+from imgmove.stages.report import CopyReport, ImageReport, Totals
+from imgmove.stages.session import Session
+
+
+def copy(
+    session: Session,
+    sources: Sequence[Location],
+    destinations: Sequence[Location],
+    options: CopyOptions | None = None,
+    *,
+    every: bool = False,
+) -> CopyReport:
+    """Moves images from every source to every destination.
+
+    Args:
+        every: all images of each source that is a file; `CopyOptions.all_tags` does the same for repositories.
+
+    Returns:
+        What became of each; an image that failed does not keep the others from moving.
+
+    Raises:
+        UsageError: the request can't be meant; nothing has moved.
+        ImgmoveError: nothing could be begun.
+    """
+    options = options or CopyOptions()
+    _check(sources, destinations, options)
+    sources = [session.endpoints.looked_up(location) for location in sources]
+    destinations = [session.endpoints.shaped(location) for location in destinations]
+    if any(isinstance(source, PipeLocation) for source in sources):
+        return _copy_pipe(session, sources, destinations, options, every=every)
+    origins = [
+        origin
+        for source in sources
+        for origin in find_origins(session.endpoints, source, every=every or options.all_tags)
+    ]
+    keeps_tag = options.all_tags
+    pairs = [
+        (origin, target.target(origin, keeps_tag=keeps_tag))
+        for target in [Targets(session.endpoints, location, options.additional_tags) for location in destinations]
+        for origin in origins
+    ]
+    return _move(session, pairs, options)
+
+
+def _check(sources: Sequence[Location], destinations: Sequence[Location], options: CopyOptions) -> None:
+    if not sources or not destinations:
+        raise UsageError("a copy needs a source and a destination")
+    if sum(isinstance(item, PipeLocation) for item in sources) and len(sources) > 1:
+        raise UsageError("stdin can't be one of several sources")
+    if sum(isinstance(item, PipeLocation) for item in destinations) > 1:
+        raise UsageError("stdout can be only one destination")
+    if not options.all_tags:
+        return
+    for location in (*sources, *destinations):
+        if isinstance(location, RegistryLocation) and (location.has_tag or location.reference.digest):
+            raise UsageError(f"--all-tags takes repositories without a tag, not {location}")
+
+
+def _move(session: Session, pairs: Sequence[tuple[Origin, Target]], options: CopyOptions) -> CopyReport:
+    """Plans and moves; destinations that want other conversions have plans of their own."""
+    reports: dict[int, ImageReport] = {}
+    plans: list[Plan] = []
+    for made_up in ("gzip", None):
+        chosen = [number for number, (_, target) in enumerate(pairs) if _made_up(target.destination) == made_up]
+        if not chosen:
+            continue
+        targets = [pairs[number][1] for number in chosen]
+        plan = make_plan(
+            [move_of(*pairs[number]) for number in chosen],
+            options.choice,
+            session.pool,
+            conversions=options.conversions(session.codec, made_up),
+            knowledge=session.knowledge,
+        )
+        plan = Plan([_checked(*item) for item in zip(plan.images, targets, strict=True)], plan.conversions)
+        plans.append(plan)
+        if options.dry_run:
+            made = [_planned(*item) for item in zip(plan.images, targets, strict=True)]
+        else:
+            outcomes = transfer(plan, session.pool, knowledge=session.knowledge)
+            made = [_reported(*item) for item in zip(outcomes, targets, strict=True)]
+        reports.update(zip(chosen, made, strict=True))
+    return CopyReport(
+        [reports[number] for number in range(len(pairs))],
+        Totals.of(plans),
+        is_dry_run=options.dry_run,
+        plans=tuple(plans),
+    )
+
+
+def _made_up(destination: Destination) -> Compression | None:
+    """Registries get layers gzipped that come without a manifest; files keep them as they are."""
+    return "gzip" if isinstance(destination, BlobMounter) else None
+
+
+def _checked(image: PlannedImage, target: Target) -> PlannedImage:
+    """Refuses an image whose digest is not the one that the destination's name demands."""
+    if target.digest is None or image.root is None or image.root.digest == target.digest:
+        return image
+    error = DigestMismatch(f"{image.move.label} is {image.root.digest}, not {target.digest} as {target.label} demands")
+    return PlannedImage(image.move, image.root, None, error=error)
+
+
+def _planned(image: PlannedImage, target: Target) -> ImageReport:
+    if image.error is not None:
+        return ImageReport(image.move.label, target.label, None, "failed", image.error)
+    digest = image.root.digest if image.root and not any(blob.recipe for blob in image.blobs()) else None
+    status = "present" if image.is_present and not image.referrers else "planned"
+    return ImageReport(image.move.label, target.label, digest, status, referrers=len(image.referrers))  # type: ignore[arg-type]
+
+
+def _reported(outcome: Outcome, target: Target) -> ImageReport:
+    image = outcome.image
+    if outcome.error is not None:
+        return ImageReport(image.move.label, target.label, None, "failed", outcome.error)
+    digest = outcome.descriptor.digest if outcome.descriptor else None
+    status = "present" if image.is_present and not image.referrers else "copied"
+    return ImageReport(image.move.label, target.label, digest, status, referrers=len(image.referrers))  # type: ignore[arg-type]
+
+
+# --- from a pipe
+
+
+def _copy_pipe(
+    session: Session,
+    sources: Sequence[Location],
+    destinations: Sequence[Location],
+    options: CopyOptions,
+    *,
+    every: bool,
+) -> CopyReport:
+    if len(destinations) > 1 or options.platforms or options.dry_run:
+        what = "several destinations" if len(destinations) > 1 else "--platform" if options.platforms else "--dry-run"
+        raise UsageError(f"{what} can't be used with a pipe, which is read only once", hint="write it to a file first")
+    location = destinations[0]
+    if isinstance(location, RegistryPrefix):
+        # The repositories show only when all has come, but each blob needs one when it comes.
+        spooled = session.endpoints.spooled(sources[0])
+        prefixed = Targets(session.endpoints, location, options.additional_tags)
+        origins = find_origins(session.endpoints, spooled, every=every)
+        return _move(session, [(origin, prefixed.target(origin)) for origin in origins], options)
+    source = session.endpoints.pipe(sources[0])
+    targets = Targets(session.endpoints, location, options.additional_tags)
+    names = _PipeNames(sources[0], targets, source, every=every)
+    destination = session.endpoints.destination(location)
+    piping = Piping(
+        destination=destination,
+        names=names,
+        run=session.run,
+        conversions=options.conversions(session.codec, _made_up(destination)),
+        knowledge=session.knowledge,
+        referrers=options.referrers,
+    )
+    moved = move_pipe(source, piping)
+    images = [
+        ImageReport("-", names.targets[piped.image.descriptor.digest].label, piped.descriptor.digest, "copied")
+        for piped in moved
+    ]
+    return CopyReport(images, Totals())
+
+
+class _PipeNames:
+    """Names a pipe's images when they are known at last, before any name is put."""
+
+    def __init__(self, location: Location, targets: Targets, source: SequentialSource, *, every: bool) -> None:
+        self._location = location
+        self._targets = targets
+        self._source = source
+        self._every = every
+        self.targets: dict[object, Target] = {}
+
+    def __call__(self, image: NamedImage) -> Sequence[str]:
+        self._check_count()
+        label = image.names[0] if image.names else "-"
+        names: dict[str, None] = {}
+        for name in image.names or ("",):
+            own = own_reference(name, self._location) if name else None
+            origin = Origin(self._source, name, own, label)
+            target = self._targets.target(origin)
+            if target.digest is not None and target.digest != image.descriptor.digest:
+                raise DigestMismatch(f"the pipe holds {image.descriptor.digest}, not {target.digest}")
+            self.targets.setdefault(image.descriptor.digest, target)
+            names.update(dict.fromkeys(target.names))
+        return tuple(names)
+
+    def _check_count(self) -> None:
+        images = self._source.images()
+        if len(images) > 1 and not self._every:
+            names = ", ".join(item.names[0] if item.names else str(item.descriptor.digest) for item in images[:8])
+            raise UsageError(f"the pipe holds {len(images)} images", hint=f"imgmove load takes all of {names}")

@@ -1,0 +1,60 @@
+"""What there is: the tags of a repository, the repositories of a registry, the names in a file."""
+
+from __future__ import annotations
+
+from imgmove.errors import ImgmoveError, UsageError
+from imgmove.model.location import Location, PipeLocation, RegistryLocation, RegistryPrefix, parse_location
+from imgmove.model.reference import check_host
+from imgmove.ports import ImageLister, TagLister
+from imgmove.stages.session import Session
+
+
+def tags(session: Session, location: Location) -> list[str]:
+    """The tags of a repository, or the names of the images in a file, sorted.
+
+    Raises:
+        UsageError: the location names an image, not a place that holds several.
+        NotFound: there is no such place.
+    """
+    if isinstance(location, RegistryLocation) and (location.has_tag or location.reference.digest):
+        raise UsageError(f"{location} names an image", hint=f"the repository is {location.reference.name}")
+    location = session.endpoints.looked_up(location)
+    if isinstance(location, PipeLocation):
+        location = session.endpoints.spooled(location)
+    source = session.endpoints.source(location)
+    try:
+        if isinstance(source, TagLister):
+            found = session.run.persist(f"listing {location}", lambda: list(source.tags()))
+        elif isinstance(source, ImageLister):
+            found = [name for image in source.images() for name in image.names]
+        else:
+            raise UsageError(f"{location} has no list of names")
+    except ImgmoveError as error:
+        raise error.on("source") from error.__cause__
+    return sorted(dict.fromkeys(found))
+
+
+def repos(session: Session, place: str) -> list[str]:
+    """The repositories of a registry, sorted.
+
+    Args:
+        place: ``REGISTRY`` or ``REGISTRY/PREFIX``; only repositories at or below the prefix are listed.
+
+    Raises:
+        UsageError: not a registry.
+        AccessDenied, ServerRefused: it does not list its repositories, as Docker Hub never does.
+    """
+    host, prefix = _registry(place)
+    names = session.run.persist(
+        f"listing {host}", lambda: list(session.endpoints.registries.repositories(host, prefix))
+    )
+    return sorted(names)
+
+
+def _registry(place: str) -> tuple[str, str]:
+    if "/" not in place:
+        return check_host(place), ""
+    location = parse_location(place if place.endswith("/") else f"{place}/")
+    if not isinstance(location, RegistryPrefix):
+        raise UsageError(f"{place} is not a registry", hint="write REGISTRY or REGISTRY/PREFIX")
+    return location.host, location.path

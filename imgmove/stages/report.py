@@ -1,0 +1,157 @@
+"""What a stage did, as values: the command line prints them, scripts read them as JSON, the API returns them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from imgmove.engine.plan import Plan, PlannedBlob
+from imgmove.errors import ImgmoveError, SomeFailed
+from imgmove.model.digest import Digest
+
+Status = Literal["copied", "present", "planned", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class ImageReport:
+    """What became of one image on its way to one destination.
+
+    Attributes:
+        source: the image, as a location.
+        destination: where it went, as a location without a digest.
+        digest: of the image at the destination; None when it failed, or when a conversion has yet to tell.
+        status: ``present`` when the destination had it already, ``planned`` after a dry run.
+        error: why it failed.
+        referrers: how many signatures, attestations and SBOMs came along.
+    """
+
+    source: str
+    destination: str
+    digest: Digest | None
+    status: Status
+    error: ImgmoveError | None = None
+    referrers: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.destination}@{self.digest}" if self.digest else self.destination
+
+    def to_json(self) -> dict[str, object]:
+        """The JSON form."""
+        value: dict[str, object] = {
+            "source": self.source,
+            "destination": self.destination,
+            "digest": str(self.digest) if self.digest else None,
+            "status": self.status,
+            "referrers": self.referrers,
+        }
+        if self.error is not None:
+            value["error"] = {"message": str(self.error), "exit_status": self.error.exit_status}
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """What moved and what did not have to; sizes are bytes as the source has them."""
+
+    blobs_sent: int = 0
+    bytes_sent: int = 0
+    blobs_mounted: int = 0
+    blobs_present: int = 0
+    bytes_present: int = 0
+    is_exact: bool = True
+
+    @classmethod
+    def of(cls, plans: Sequence[Plan]) -> Totals:
+        """What plans come to."""
+        fates = Counter(blob.fate for plan in plans for blob in plan.blobs)
+        return cls(
+            blobs_sent=fates["send"],
+            bytes_sent=sum(plan.bytes_to_send for plan in plans),
+            blobs_mounted=fates["mount"],
+            blobs_present=fates["present"],
+            bytes_present=sum(plan.bytes_present for plan in plans),
+            is_exact=all(plan.is_exact for plan in plans),
+        )
+
+    def to_json(self) -> dict[str, object]:
+        """The JSON form."""
+        return {
+            "blobs_sent": self.blobs_sent,
+            "bytes_sent": self.bytes_sent,
+            "blobs_mounted": self.blobs_mounted,
+            "blobs_present": self.blobs_present,
+            "bytes_present": self.bytes_present,
+            "is_exact": self.is_exact,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class CopyReport:
+    """The result of a command that moves images.
+
+    Attributes:
+        images: one for each image and destination, in the order asked for.
+        totals: over all of them; for a dry run, what would be.
+        plans: what the totals were counted from; none after moving from a pipe, which can't be planned.
+    """
+
+    images: Sequence[ImageReport]
+    totals: Totals
+    is_dry_run: bool = False
+    plans: Sequence[Plan] = ()
+
+    def raise_failures(self) -> None:
+        """Raises what the command's exit status should be made of.
+
+        Raises:
+            SomeFailed: some images failed, others did not.
+            ImgmoveError: all failed: the only error, or one that stands for all of a common exit status.
+        """
+        failed = [image for image in self.images if image.error is not None]
+        if not failed:
+            return
+        if len(failed) < len(self.images):
+            raise SomeFailed(f"{len(failed)} of {len(self.images)} images failed")
+        first = failed[0].error
+        assert first is not None
+        if len(failed) == 1:
+            raise first
+        statuses = {image.error.exit_status for image in failed if image.error is not None}
+        message = f"all {len(failed)} images failed"
+        raise _with_status(first, message) if len(statuses) == 1 else ImgmoveError(message)
+
+    def to_json(self) -> dict[str, object]:
+        """The JSON form."""
+        value: dict[str, object] = {
+            "dry_run": self.is_dry_run,
+            "images": [image.to_json() for image in self.images],
+            "totals": self.totals.to_json(),
+        }
+        if self.is_dry_run:
+            value["blobs"] = [_blob_json(blob) for plan in self.plans for blob in plan.blobs]
+        return value
+
+
+def _blob_json(blob: PlannedBlob) -> dict[str, object]:
+    value: dict[str, object] = {
+        "digest": str(blob.descriptor.digest),
+        "size": blob.descriptor.size,
+        "media_type": blob.descriptor.media_type,
+        "fate": blob.fate,
+    }
+    if blob.recipe:
+        value["converted_to"] = blob.recipe.after
+    if blob.mount_from:
+        value["mount_from"] = blob.mount_from
+    return value
+
+
+def _with_status(error: ImgmoveError, message: str) -> ImgmoveError:
+    """An error of the same exit status with another message, as the errors' own lines have been told already."""
+
+    class Together(ImgmoveError):
+        exit_status = error.exit_status
+
+    return Together(message)

@@ -1,0 +1,56 @@
+"""What the stages of one command share: endpoints, threads, and what earlier runs learned."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from imgmove.endpoints.factory import Endpoints
+from imgmove.engine.limit import RateLimit
+from imgmove.engine.pool import Pool
+from imgmove.engine.run import RetryPolicy, Run
+from imgmove.knowledge import KnowledgeFile
+from imgmove.ports import Codec, Observer, Silence
+from imgmove.settings import Settings
+from imgmove.wire import codec
+
+
+class Session:
+    """Opens endpoints once and closes them all; a context manager for one command.
+
+    Attributes:
+        run: how the engine works.
+        pool: its threads.
+        endpoints: opens sources and destinations, each place once.
+        knowledge: guesses that save requests.
+        codec: compresses and decompresses.
+    """
+
+    def __init__(self, settings: Settings | None = None, observer: Observer | None = None) -> None:
+        self.settings = settings or Settings.from_environment()
+        rate = self.settings.limit_rate
+        self.run = Run(
+            jobs=self.settings.jobs,
+            retry=RetryPolicy(self.settings.retries),
+            observer=observer or Silence(),
+            limit=RateLimit(rate) if rate else None,
+        )
+        self.pool = Pool(self.run)
+        self.endpoints = Endpoints(self.settings)
+        self.knowledge = KnowledgeFile(Path(self.settings.knowledge_file))
+        self.codec: Codec = codec
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends threads and connections, and forgets every archive that was not finished."""
+        self.pool.close()
+        self.endpoints.close()
+        self.knowledge.close()

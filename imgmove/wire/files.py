@@ -1,0 +1,231 @@
+"""Files on this machine, as the `Files` port that all file formats speak to."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import stat
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import PurePosixPath
+
+from imgmove.errors import ImgmoveError, LocalError, NotFound
+from imgmove.ports import FileStatus, FileWriter, Reader
+
+_EXPLAINED = {
+    errno.EACCES: "permission denied",
+    errno.EPERM: "permission denied",
+    errno.EROFS: "the file system is read-only",
+    errno.ENOSPC: "no space left on the device",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.ENOTDIR: "a part of the path is no folder",
+    errno.EISDIR: "it is a folder",
+    errno.ENAMETOOLONG: "the name is too long",
+    errno.EFBIG: "the file system can't hold so large a file",
+    errno.EIO: "the device failed",
+}
+_TEMPORARY = ".imgmove-"
+
+
+class LocalFiles:
+    """The file system of this machine. Safe for many threads."""
+
+    def __init__(self) -> None:
+        self._locks: dict[str, threading.Lock] = {}
+        self._guard = threading.Lock()
+
+    def open(self, path: str, offset: int = 0) -> Reader:
+        """Opens a file for reading from ``offset`` on."""
+        with _explained(path):
+            file = open(path, "rb", buffering=0)  # noqa: SIM115 - the reader closes it
+            if stat.S_ISDIR(os.fstat(file.fileno()).st_mode):
+                file.close()
+                raise IsADirectoryError(errno.EISDIR, "", path)
+            if offset:
+                file.seek(offset)
+            return _FileReader(file, path)
+
+    def read_at(self, path: str, offset: int, size: int) -> bytes:
+        """Up to ``size`` bytes from ``offset`` on, fewer only at the end."""
+        with contextlib.closing(self.open(path, offset)) as reader:
+            parts: list[bytes] = []
+            while size > 0 and (part := reader.read(size)):
+                parts.append(part)
+                size -= len(part)
+            return b"".join(parts)
+
+    def status(self, path: str) -> FileStatus | None:
+        """What lies at a path; None for nothing."""
+        try:
+            with _explained(path):
+                found = os.stat(path)
+        except NotFound:
+            return None
+        return FileStatus(stat.S_ISDIR(found.st_mode), found.st_size, found.st_mtime)
+
+    def list(self, path: str) -> Sequence[str]:
+        """The names in a folder, sorted."""
+        try:
+            with _explained(path):
+                return sorted(os.listdir(path))
+        except NotFound:
+            return []
+
+    def make_folder(self, path: str) -> None:
+        """Makes a folder with its parents."""
+        with _explained(path):
+            os.makedirs(path, exist_ok=True)
+
+    def write(self, path: str, content: bytes) -> None:
+        """Replaces a small file in one step."""
+        writer = self.create(path)
+        try:
+            writer.write_at(0, content)
+            writer.commit()
+        finally:
+            writer.abort()
+
+    def create(self, path: str) -> FileWriter:
+        """Begins a file under a temporary name beside its final one."""
+        return _LocalWriter(path)
+
+    def remove(self, path: str) -> None:
+        """Removes a file, if it is there."""
+        with contextlib.suppress(NotFound), _explained(path):
+            os.unlink(path)
+
+    @contextlib.contextmanager
+    def lock(self, path: str) -> Iterator[None]:
+        """Holds a file or folder that exists against all processes and threads that lock it too."""
+        with self._guard:
+            mutex = self._locks.setdefault(os.path.abspath(path), threading.Lock())
+        with mutex:
+            with _explained(path):
+                descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                with _explained(path):
+                    fcntl.flock(descriptor, fcntl.LOCK_EX)
+                yield
+            finally:
+                os.close(descriptor)
+
+    def free_space(self, path: str) -> int | None:
+        """Bytes that may still be written below the nearest folder that exists."""
+        folder = PurePosixPath(os.path.abspath(path))
+        for candidate in (folder, *folder.parents):
+            with contextlib.suppress(OSError):
+                found = os.statvfs(candidate)
+                return found.f_bavail * found.f_frsize
+        return None
+
+
+class _FileReader:
+    def __init__(self, file: object, path: str) -> None:
+        self._file = file
+        self._path = path
+
+    def read(self, size: int = -1, /) -> bytes:
+        """The next bytes."""
+        with _explained(self._path):
+            data: bytes | None = self._file.read(size)  # type: ignore[attr-defined]
+            return data or b""
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._file.close()  # type: ignore[attr-defined]
+
+
+class _LocalWriter:
+    """A file that lies under a temporary name of its own until it is committed."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        folder, name = os.path.split(path)
+        # The name is cut, so that a long final name does not make the temporary one too long.
+        unique = f"{os.getpid()}-{threading.get_ident():x}-{os.urandom(4).hex()}"
+        self._temporary = os.path.join(folder, f"{_TEMPORARY}{name[:80]}.{unique}.part")
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        try:
+            with _explained(path):
+                self._descriptor: int | None = os.open(self._temporary, flags, 0o666)
+        except NotFound:
+            raise LocalError(f"{folder}: no such folder to write to") from None
+
+    def write_at(self, offset: int, data: bytes) -> None:
+        """Writes all of ``data`` at ``offset``."""
+        view = memoryview(data)
+        with _explained(self._path):
+            while view:
+                written = os.pwrite(self._opened, view, offset)
+                view, offset = view[written:], offset + written
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        """What was written there."""
+        with _explained(self._path):
+            return os.pread(self._opened, size, offset)
+
+    @property
+    def size(self) -> int:
+        """Bytes from the start to the furthest one written."""
+        return os.fstat(self._opened).st_size
+
+    def truncate(self, size: int) -> None:
+        """Cuts the file, or lengthens it with a hole."""
+        with _explained(self._path):
+            os.ftruncate(self._opened, size)
+
+    def commit(self, path: str = "") -> None:
+        """Makes the file appear under its name, or another one, with all bytes on the disk."""
+        final = path or self._path
+        with _explained(final):
+            os.fsync(self._opened)
+            os.rename(self._temporary, final)
+            _sync_folder(os.path.dirname(final) or ".")
+        os.close(self._opened)
+        self._descriptor = None
+
+    def abort(self) -> None:
+        """Removes what was not committed."""
+        if self._descriptor is None:
+            return
+        os.close(self._descriptor)
+        self._descriptor = None
+        with contextlib.suppress(OSError):
+            os.unlink(self._temporary)
+
+    @property
+    def _opened(self) -> int:
+        if self._descriptor is None:
+            raise LocalError(f"{self._path}: the file is closed already")
+        return self._descriptor
+
+
+def _sync_folder(path: str) -> None:
+    # Without this a power cut may forget the new name (man fsync, NOTES).
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        # Some network file systems can't sync folders.
+        with contextlib.suppress(OSError):
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _explained(path: str) -> Iterator[None]:
+    """Turns what the system says into one line of ours."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise NotFound(f"{path}: no such file or folder") from None
+    except OSError as error:
+        raise _translated(path, error) from error
+    except ValueError as error:
+        raise LocalError(f"{path!r:.200}: {error}") from error
+
+
+def _translated(path: str, error: OSError) -> ImgmoveError:
+    reason = _EXPLAINED.get(error.errno or 0) or error.strerror or type(error).__name__
+    return LocalError(f"{path}: {reason}")
