@@ -192,7 +192,10 @@ class Destination(Protocol):
         ...
 
     def put_blob(self, descriptor: Descriptor | None) -> BlobWriter:
-        """Begins a blob; None when its digest and size will be known only at `BlobWriter.commit`."""
+        """Begins a blob; None when its digest and size will be known only at `BlobWriter.commit`.
+
+        After an error a writer without a descriptor may be unable to go on; the blob is then begun anew.
+        """
         ...
 
     def put_manifest(self, content: bytes, media_type: str, names: Sequence[str]) -> None:
@@ -216,6 +219,18 @@ class NameResolver(Protocol):
 
     def find(self, name: str) -> Descriptor | None:
         """What is there under the name now; None when nothing is."""
+        ...
+
+
+@runtime_checkable
+class PipeTaker(Protocol):
+    """A destination that has to keep what it could not yet deliver when the content can't be read again.
+
+    Others lose nothing once they took it, so their `Destination.put_blob` serves for pipes too.
+    """
+
+    def put_from_pipe(self) -> BlobWriter:
+        """Begins a blob whose `BlobWriter.resume` goes on after everything that was taken from the reader before."""
         ...
 
 

@@ -31,6 +31,7 @@ from imgmove.ports import (
     NamedImage,
     Outline,
     OutlinedDestination,
+    PipeTaker,
     Reader,
     ReferrerLister,
     SequentialDestination,
@@ -162,7 +163,10 @@ class _PipeMover:
 
     def _upload(self, reader: Reader, described: Callable[[], Descriptor], begin: Descriptor | None) -> Descriptor:
         run, destination = self.piping.run, self.piping.destination
-        writer = on_destination(lambda: destination.put_blob(begin))
+        if begin is None and isinstance(destination, PipeTaker):
+            writer = on_destination(destination.put_from_pipe)
+        else:
+            writer = on_destination(lambda: destination.put_blob(begin))
 
         def write() -> None:
             writer.resume()

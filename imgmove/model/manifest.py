@@ -185,9 +185,7 @@ def make_manifest(
     return node
 
 
-def make_index(
-    media_type: str, manifests: Sequence[Descriptor], annotations: Mapping[str, str] | None = None
-) -> Index:
+def make_index(media_type: str, manifests: Sequence[Descriptor], annotations: Mapping[str, str] | None = None) -> Index:
     """Builds a new index."""
     document: dict[str, object] = {
         "schemaVersion": 2,

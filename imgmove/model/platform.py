@@ -9,8 +9,17 @@ from dataclasses import dataclass, field
 from imgmove.errors import MalformedContent, UsageError
 
 _COMPONENT = re.compile(r"[A-Za-z0-9_.-]+")
-_ARCHITECTURES = {"x86_64": "amd64", "x86-64": "amd64", "aarch64": "arm64", "i386": "386", "i486": "386", "i586": "386",
-                  "i686": "386", "armhf": "arm", "armel": "arm"}
+_ARCHITECTURES = {
+    "x86_64": "amd64",
+    "x86-64": "amd64",
+    "aarch64": "arm64",
+    "i386": "386",
+    "i486": "386",
+    "i586": "386",
+    "i686": "386",
+    "armhf": "arm",
+    "armel": "arm",
+}
 _NAMED_VARIANTS = {"armhf": "v7", "armel": "v6"}
 _DEFAULT_VARIANTS = {"arm": "v7", "arm64": "v8", "amd64": "v1"}
 

@@ -1,0 +1,138 @@
+"""One registry: where it is, how it is spoken to, and what was learned about it during this command."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from urllib.parse import urljoin
+
+from imgmove.errors import NetworkError
+from imgmove.model.credentials import Credentials
+from imgmove.model.reference import HUB
+from imgmove.wire.auth import Authenticator, Scope
+from imgmove.wire.http import Body, HttpClient, Response, error_of
+from imgmove.wire.http.client import origin
+from imgmove.wire.http.errors import NotTls
+
+_HUB_ADDRESS = "registry-1.docker.io"
+_MOST_CHALLENGES = 2
+
+
+@dataclass(frozen=True)
+class Access:
+    """How a registry is reached.
+
+    Attributes:
+        host: as people write it.
+        plain_http: HTTP from the first request on.
+        allows_http: HTTP where no TLS server is found; only the user's own registries.conf allows that.
+        credentials: those for a repository of this registry.
+    """
+
+    host: str
+    plain_http: bool
+    allows_http: bool
+    credentials: Callable[[str], Credentials | None]
+
+
+class RegistryHost:
+    """A registry for all of its repositories and for many threads.
+
+    Attributes:
+        name: the host as people write it.
+        has_referrers_api: None as long as nobody asked.
+        wants_chunks: whether something on the way refused a large request, so that uploads go in pieces.
+    """
+
+    def __init__(self, access: Access, client: HttpClient) -> None:
+        self.name = access.host
+        self.has_referrers_api: bool | None = None
+        self.wants_chunks = False
+        self._client = client
+        self._access = access
+        self._authenticator = Authenticator(client, access.host, access.credentials)
+        address = _HUB_ADDRESS if access.host == HUB else access.host
+        self._base = f"{'http' if access.plain_http else 'https'}://{address}/"
+        self._first = threading.Lock()
+        self._is_known = False
+
+    def send(
+        self,
+        method: str,
+        place: str,
+        scopes: Sequence[Scope],
+        headers: Mapping[str, str] | None = None,
+        body: Body | bytes | None = None,
+    ) -> Response:
+        """Sends a request, with whatever the registry wants to see first, and returns its answer.
+
+        Args:
+            place: a path below the registry, or a whole URL, which gets credentials only if it is the registry's.
+
+        Raises:
+            AccessDenied: the registry refuses, and nothing more can be tried.
+            NetworkError: it can't be reached.
+        """
+        if self._is_known:
+            return self._sent(method, place, scopes, headers or {}, body)
+        # The first request of all goes alone: what it learns (a challenge, a token) spares the others theirs.
+        with self._first:
+            response = self._begun(method, place, scopes, headers or {}, body)
+            self._is_known = True
+            return response
+
+    def url(self, place: str) -> str:
+        """A path below the registry as a URL; a URL as it is."""
+        return urljoin(self._base, place)
+
+    def _begun(
+        self, method: str, place: str, scopes: Sequence[Scope], headers: Mapping[str, str], body: Body | bytes | None
+    ) -> Response:
+        try:
+            return self._sent(method, place, scopes, headers, body)
+        except NotTls:
+            if not self._access.allows_http or isinstance(body, Body):
+                raise
+            self._base = self._base.replace("https://", "http://", 1)
+            return self._sent(method, place, scopes, headers, body)
+
+    def _sent(
+        self, method: str, place: str, scopes: Sequence[Scope], headers: Mapping[str, str], body: Body | bytes | None
+    ) -> Response:
+        url = self.url(place)
+        is_ours = origin(url) == origin(self._base)
+        for _ in range(_MOST_CHALLENGES):
+            authorization = self._authenticator.header(scopes) if is_ours else None
+            proof = {"Authorization": authorization} if authorization else {}
+            response = self._client.request(method, url, {**headers, **proof}, body)
+            if response.status != 401 or not is_ours:
+                return response
+            self._authenticator.challenged(response, scopes, authorization)
+            if isinstance(body, Body):
+                # The body is gone; whoever sent it asks how far it came and goes on with a new token.
+                raise NetworkError(f"{self.name} wants a new token in the middle of an upload")
+        authorization = self._authenticator.header(scopes)
+        proof = {"Authorization": authorization} if authorization else {}
+        response = self._client.request(method, url, {**headers, **proof}, body)
+        if response.status == 401:
+            raise error_of(response)
+        return response
+
+
+def pull_scope(repository: str) -> Scope:
+    """What reading a repository needs."""
+    return Scope("repository", repository, "pull")
+
+
+def push_scope(repository: str) -> Scope:
+    """What writing to a repository needs."""
+    return Scope("repository", repository, "pull,push")
+
+
+def delete_scope(repository: str) -> Scope:
+    """What deleting from a repository needs."""
+    return Scope("repository", repository, "delete,pull,push")
+
+
+CATALOG = Scope("registry", "catalog", "*")

@@ -1,0 +1,188 @@
+"""Reading from a repository (OCI distribution spec, *Pull*)."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections import OrderedDict
+
+from imgmove.endpoints.registry.host import RegistryHost, pull_scope
+from imgmove.errors import DigestMismatch, ImgmoveError, MalformedContent, NetworkError, NotFound, SizeMismatch
+from imgmove.model import media_types
+from imgmove.model.descriptor import Descriptor
+from imgmove.model.digest import Digest
+from imgmove.model.manifest import LARGEST_MANIFEST, parse_manifest
+from imgmove.ports import Reader, read_all
+from imgmove.streams import BLOCK, BytesReader
+from imgmove.wire.auth import Scope
+from imgmove.wire.http import Response, check_status
+
+_ACCEPT = {"Accept": ", ".join((*media_types.ACCEPTED, media_types.DOCKER_SCHEMA1_SIGNED, "*/*"))}
+_NO_HEAD = frozenset({400, 405, 501})
+_MOST_KEPT = 64
+
+
+class RepositoryReader:
+    """A repository of a registry as a source. Safe for many threads."""
+
+    def __init__(self, host: RegistryHost, repository: str) -> None:
+        self.host = host
+        self.repository = repository
+        self._lock = threading.Lock()
+        self._kept: OrderedDict[Digest, bytes] = OrderedDict()
+        self._tags: dict[Digest, str] = {}
+
+    @property
+    def registry(self) -> str:
+        """The host's name."""
+        return self.host.name
+
+    @property
+    def label(self) -> str:
+        """What people call the repository."""
+        return f"{self.host.name}/{self.repository}"
+
+    @property
+    def scopes(self) -> tuple[Scope, ...]:
+        """What requests of this kind need."""
+        return (pull_scope(self.repository),)
+
+    def resolve(self, name: str) -> Descriptor:
+        """What a tag or digest stands for: one HEAD, which public registries do not count as a pull."""
+        found = self.find(name)
+        if found is None:
+            raise NotFound(f"{self.label} has no {name or 'such image'}")
+        return found
+
+    def find(self, name: str) -> Descriptor | None:
+        """As `resolve`, but None where there is nothing."""
+        response = self.host.send("HEAD", self._manifest(name), self.scopes, _ACCEPT)
+        response.close()
+        if response.status == 404:
+            return None
+        if response.status in _NO_HEAD:
+            return self._found_by_get(name)
+        check_status(response, 200, what=f"asking for {self.label}:{name}")
+        descriptor = self._described(response)
+        if descriptor is None:
+            return self._found_by_get(name)
+        with self._lock:
+            self._tags[descriptor.digest] = name
+        return descriptor
+
+    def open(self, descriptor: Descriptor, offset: int = 0) -> Reader:
+        """The bytes of a manifest or blob; from an offset by a ranged request."""
+        if descriptor.is_manifest:
+            return BytesReader(self._manifest_content(descriptor)[offset:])
+        headers = {"Range": f"bytes={offset}-"} if offset else {}
+        response = self.host.send("GET", self._blob(descriptor.digest), self.scopes, headers)
+        if response.status == 206 and offset:
+            _check_range(response, offset)
+            return response
+        if response.status == 416:
+            response.close()
+            raise SizeMismatch(f"{self.label}: blob {descriptor.digest.short} has no byte {offset}")
+        check_status(response, 200, what=f"reading blob {descriptor.digest.short} of {self.label}")
+        return _skipped(response, offset)
+
+    def close(self) -> None:
+        """Connections belong to the host."""
+
+    # --- below
+
+    def _manifest(self, name: str) -> str:
+        return f"/v2/{self.repository}/manifests/{name}"
+
+    def _blob(self, digest: Digest) -> str:
+        return f"/v2/{self.repository}/blobs/{digest}"
+
+    def _found_by_get(self, name: str) -> Descriptor | None:
+        try:
+            content, media_type = self._got(name)
+        except NotFound:
+            return None
+        algorithm = Digest.parse(name).algorithm if ":" in name else "sha256"
+        digest = Digest.of(content, algorithm)
+        self._keep(digest, content)
+        return Descriptor(_kind(content, media_type), digest, len(content))
+
+    def _manifest_content(self, descriptor: Descriptor) -> bytes:
+        with self._lock:
+            if (kept := self._kept.get(descriptor.digest)) is not None:
+                return kept
+            tag = self._tags.get(descriptor.digest, "")
+        try:
+            return self._got(str(descriptor.digest))[0]
+        except NotFound:
+            # Some registries name another digest in their headers than the content has.
+            if not tag or ":" in tag:
+                raise
+            content, _ = self._got(tag)
+            actual = Digest.of(content, descriptor.digest.algorithm)
+            if actual != descriptor.digest:
+                raise DigestMismatch(
+                    f"{self.host.name} says that {tag} is {descriptor.digest}, but it holds {actual}"
+                ) from None
+            return content
+
+    def _got(self, name: str) -> tuple[bytes, str]:
+        response = self.host.send("GET", self._manifest(name), self.scopes, _ACCEPT)
+        check_status(response, 200, what=f"reading {self.label}{'@' if ':' in name else ':'}{name}")
+        try:
+            content = read_all(response, LARGEST_MANIFEST)
+        finally:
+            response.close()
+        if len(content) > LARGEST_MANIFEST:
+            raise MalformedContent(f"{self.label} sends a manifest over the limit of {LARGEST_MANIFEST} bytes")
+        return content, response.headers.get("content-type", "")
+
+    def _keep(self, digest: Digest, content: bytes) -> None:
+        with self._lock:
+            self._kept[digest] = content
+            while len(self._kept) > _MOST_KEPT:
+                self._kept.popitem(last=False)
+
+    def _described(self, response: Response) -> Descriptor | None:
+        """What a HEAD tells; None when it does not tell enough."""
+        length = response.headers.get("content-length", "")
+        media_type = response.headers.get("content-type", "").partition(";")[0].strip()
+        if not length.isdigit() or not media_types.is_manifest(media_type):
+            return None
+        try:
+            return Descriptor(media_type, Digest.parse(response.headers.get("docker-content-digest")), int(length))
+        except MalformedContent:
+            return None
+
+
+def header_digest(response: Response) -> Digest | None:
+    """The digest that an answer names, if it is one."""
+    try:
+        return Digest.parse(response.headers.get("docker-content-digest"))
+    except MalformedContent:
+        return None
+
+
+def _kind(content: bytes, media_type: str) -> str:
+    told = media_type.partition(";")[0].strip()
+    try:
+        return parse_manifest(content, told).media_type
+    except ImgmoveError:
+        # Whoever reads it will say what is wrong with it.
+        return told if media_types.is_manifest(told) else media_types.OCI_MANIFEST
+
+
+def _check_range(response: Response, offset: int) -> None:
+    match = re.match(r"bytes (\d+)-", response.headers.get("content-range", ""))
+    if not match or int(match.group(1)) != offset:
+        response.close()
+        raise NetworkError("the server sent another range than the one asked for")
+
+
+def _skipped(response: Response, offset: int) -> Response:
+    """The response after ``offset`` bytes, for servers that send everything where a part was asked for."""
+    while offset > 0:
+        data = response.read(min(offset, BLOCK))
+        if not data:
+            break
+        offset -= len(data)
+    return response

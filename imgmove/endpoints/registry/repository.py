@@ -1,0 +1,185 @@
+"""A repository of a registry: everything that can be read from it, written to it and deleted in it."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator, Sequence
+from urllib.parse import quote
+
+from imgmove.endpoints.registry.host import RegistryHost, delete_scope, pull_scope, push_scope
+from imgmove.endpoints.registry.listing import pages, tags_place, texts
+from imgmove.endpoints.registry.pull import RepositoryReader, header_digest
+from imgmove.endpoints.registry.referrers import ReferrerQuestions, fallback_tag, with_referrer
+from imgmove.endpoints.registry.upload import BlobUpload, PipedUpload, Session, StreamedUpload
+from imgmove.errors import AccessDenied, DigestMismatch, NetworkError, ServerRefused, UsageError
+from imgmove.model import media_types
+from imgmove.model.descriptor import Descriptor
+from imgmove.model.digest import Digest
+from imgmove.model.manifest import LARGEST_MANIFEST, Node, parse_manifest, to_json_bytes
+from imgmove.ports import BlobWriter, NamedImage
+from imgmove.streams import BytesReader
+from imgmove.wire.auth import Scope
+from imgmove.wire.http import Body, check_status
+
+_ONE_PATCH_ONLY = ("gcr.io", "pkg.dev")
+_MOST_CLASHES = 5
+_DELETED = (202, 200, 204)
+_CANNOT_DELETE_TAGS = frozenset({400, 405, 501})
+
+
+class RegistrySource(RepositoryReader):
+    """A repository to read from."""
+
+    def __init__(self, host: RegistryHost, repository: str) -> None:
+        super().__init__(host, repository)
+        self._questions = ReferrerQuestions(self)
+
+    def tags(self) -> Iterator[str]:
+        """All tags, page by page."""
+        what = f"listing the tags of {self.label}"
+        for document in pages(self.host, tags_place(self.repository), self.scopes, what):
+            yield from texts(document, "tags")
+
+    def referrers(self, subject: Digest) -> Sequence[NamedImage]:
+        """Everything that refers to a manifest, however it was attached."""
+        return self._questions.ask(subject)
+
+
+class RegistryRepository(RegistrySource):
+    """A repository to write to."""
+
+    @property
+    def scopes(self) -> tuple[Scope, ...]:
+        """One token for reading and writing."""
+        return (push_scope(self.repository),)
+
+    def has(self, descriptor: Descriptor) -> bool:
+        """Whether the registry holds a blob or manifest, and in its true size."""
+        if descriptor.is_manifest:
+            found = self.find(str(descriptor.digest))
+            return found is not None and found.size == descriptor.size
+        response = self.host.send("HEAD", self._blob(descriptor.digest), self.scopes)
+        response.close()
+        if response.status == 404:
+            return False
+        check_status(response, 200, what=f"asking {self.label} for blob {descriptor.digest.short}")
+        # Pull-through caches claim blobs of which they have only a part.
+        length = response.headers.get("content-length", "")
+        return not length.isdigit() or int(length) == descriptor.size
+
+    def put_blob(self, descriptor: Descriptor | None) -> BlobWriter:
+        """Begins an upload; nothing is asked before `BlobWriter.resume`."""
+        session = Session(self.host, self.repository, self.scopes)
+        return BlobUpload(self.host, session, descriptor) if descriptor else StreamedUpload(session)
+
+    def put_from_pipe(self) -> BlobWriter:
+        """Begins an upload in pieces that can be sent again, where the registry takes pieces."""
+        session = Session(self.host, self.repository, self.scopes)
+        if self.host.name.endswith(_ONE_PATCH_ONLY):
+            return StreamedUpload(session, is_piped=True)
+        return PipedUpload(self.host, session)
+
+    def mount(self, descriptor: Descriptor, repository: str) -> BlobWriter | None:
+        """Takes a blob from a sibling repository; whatever goes wrong with that, an upload still may work."""
+        place = f"/v2/{self.repository}/blobs/uploads/?mount={descriptor.digest}&from={quote(repository, safe='/')}"
+        session = Session(self.host, self.repository, self.scopes)
+        try:
+            response = self.host.send("POST", place, (*self.scopes, pull_scope(repository)), {"Content-Length": "0"})
+        except AccessDenied:
+            return BlobUpload(self.host, session, descriptor)
+        if response.status == 201:
+            response.close()
+            return None
+        if response.status == 202:
+            session.adopt(response, 202)
+        elif 400 <= response.status < 500 and response.status not in (408, 429):
+            response.close()
+        else:
+            check_status(response, 201, 202, what=f"mounting a blob in {self.label}")
+        return BlobUpload(self.host, session, descriptor)
+
+    def put_manifest(self, content: bytes, media_type: str, names: Sequence[str]) -> None:
+        """Stores a manifest under its digest, or each of its names, and sees to its subject's list of referrers."""
+        node = parse_manifest(content, media_type)
+        if len(content) > LARGEST_MANIFEST:
+            raise UsageError(f"a manifest of {len(content)} bytes is more than registries take")
+        keeps_list = False
+        for name in names or (str(Digest.of(content)),):
+            keeps_list = self._put(content, media_type, name) or keeps_list
+        if node.subject is not None and not keeps_list:
+            self._list_referrer(node, node.subject.digest)
+
+    def delete_name(self, name: str) -> None:
+        """Removes a tag, and only it: where registries can't, its manifest if no other tag names it.
+
+        Where another does, the tag is first put on an empty manifest of its own, and that is deleted.
+        """
+        response = self.host.send("DELETE", self._manifest(name), (delete_scope(self.repository),))
+        if response.status not in _CANNOT_DELETE_TAGS:
+            check_status(response, *_DELETED, what=f"deleting {self.label}:{name}").close()
+            return
+        response.close()
+        found = self.resolve(name)
+        siblings = (tag for tag in self.tags() if tag != name)
+        if any((other := self.find(tag)) is not None and other.digest == found.digest for tag in siblings):
+            found = self._put_aside(name)
+        self.delete_manifest(found.digest)
+
+    def delete_manifest(self, digest: Digest) -> None:
+        """Removes a manifest with all its tags."""
+        response = self.host.send("DELETE", self._manifest(str(digest)), (delete_scope(self.repository),))
+        what = f"deleting {self.label}@{digest}"
+        if response.status == 405:
+            response.close()
+            raise ServerRefused(f"{what}: {self.host.name} does not allow deleting", status=405)
+        check_status(response, *_DELETED, what=what).close()
+
+    # --- below
+
+    def _put(self, content: bytes, media_type: str, name: str) -> bool:
+        """Puts a manifest under one name; whether the registry keeps its subject's list by itself."""
+        headers = {"Content-Type": media_type}
+        what = f"putting {self.label}{'@' if ':' in name else ':'}{name}"
+        response = self.host.send("PUT", self._manifest(name), self.scopes, headers, content)
+        check_status(response, 201, 200, 202, what=what).close()
+        told = header_digest(response)
+        if told is not None and told != Digest.of(content, told.algorithm):
+            raise DigestMismatch(f"{what}: {self.host.name} stored {told} instead")
+        return bool(response.headers.get("oci-subject"))
+
+    def _list_referrer(self, node: Node, subject: Digest) -> None:
+        """Adds a manifest to the list under its subject's fallback tag, until the list really holds it."""
+        referrer = Descriptor(
+            node.media_type,
+            node.descriptor.digest,
+            len(node.content),
+            annotations=node.annotations,
+            artifact_type=node.artifact_type,
+        )
+        for _ in range(_MOST_CLASHES):
+            content = with_referrer(self._questions.read_fallback(subject), referrer)
+            if content is None:
+                return
+            # Another writer may have read the same old list: what we put may lose its entry, or ours be lost.
+            self._put(content, media_types.OCI_INDEX, fallback_tag(subject))
+        if with_referrer(self._questions.read_fallback(subject), referrer) is not None:
+            raise NetworkError(f"{self.label}: others keep overwriting the list of what refers to {subject.short}")
+
+    def _put_aside(self, name: str) -> Descriptor:
+        config = b"{}"
+        descriptor = Descriptor.of(config, media_types.OCI_EMPTY)
+        if not self.has(descriptor):
+            session = Session(self.host, self.repository, self.scopes)
+            session.begin()
+            session.put(descriptor, Body(BytesReader(config), len(config)))
+        document = {
+            "schemaVersion": 2,
+            "mediaType": media_types.OCI_MANIFEST,
+            "artifactType": "application/vnd.imgmove.deleted",
+            "config": descriptor.to_json(),
+            "layers": [descriptor.to_json()],
+            "annotations": {"io.imgmove.deleted": str(uuid.uuid4())},
+        }
+        content = to_json_bytes(document)
+        self._put(content, media_types.OCI_MANIFEST, name)
+        return Descriptor.of(content, media_types.OCI_MANIFEST)

@@ -1,0 +1,274 @@
+"""Requests over pooled connections, with raw bodies both ways and nothing that we did not ask for.
+
+requests would add credentials from ``~/.netrc``, follow redirects with our headers, unpack bodies, keep cookies and
+read proxies from the environment. All of that is switched off here: headers are what the caller gave, bodies are what
+the server sent, and proxies and certificates come from settings.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urljoin, urlsplit
+
+from imgmove.errors import MalformedContent, NetworkError, ServerRefused
+from imgmove.model.connection import ProxyRules, TlsFiles
+from imgmove.ports import Reader
+from imgmove.streams import BLOCK
+from imgmove.version import __version__
+from imgmove.wire.http.errors import shown, translated
+
+if TYPE_CHECKING:
+    import requests
+
+_MOST_REDIRECTS = 10
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_CONNECT_SECONDS = 15.0
+_MOST_DRAINED = 64 << 10
+
+
+@dataclass(frozen=True)
+class Body:
+    """What a request carries.
+
+    Attributes:
+        reader: the bytes; read once.
+        size: how many they are; None when only the end tells, which sends them in chunks.
+    """
+
+    reader: Reader
+    size: int | None = None
+
+
+@dataclass
+class Response:
+    """An answer whose body has not been read yet.
+
+    Attributes:
+        url: where it came from in the end.
+        headers: by lower-case name.
+    """
+
+    status: int
+    url: str
+    headers: Mapping[str, str]
+    _raw: Any = field(repr=False)
+    _left: int | None = field(default=None, repr=False)
+
+    def read(self, size: int = -1, /) -> bytes:
+        """The next bytes of the body.
+
+        Raises:
+            NetworkError: the connection broke, or ended before ``Content-Length``.
+        """
+        with translated(self.url):
+            data: bytes = self._raw.read(None if size < 0 else size, decode_content=False)
+        if self._left is not None:
+            self._left -= len(data)
+            if self._left > 0 and (size < 0 or (size and not data)):
+                raise NetworkError(f"{shown(self.url)} closed the connection {self._left} bytes before the end")
+        return data
+
+    def close(self) -> None:
+        """Gives the connection back for the next request, or ends it when too much of the body is left."""
+        try:
+            if self._left is not None and 0 < self._left <= _MOST_DRAINED:
+                self._raw.read(self._left, decode_content=False)
+        except Exception:  # noqa: BLE001, S110 - whatever breaks now concerns nobody any more
+            pass
+        if self._left is None or self._left > 0:
+            self._raw.close()
+        self._raw.release_conn()
+
+
+class HttpClient:
+    """Sends requests; safe for many threads, each of which keeps its own connections open.
+
+    Args:
+        timeout: seconds without a byte after which a connection counts as stalled.
+        proxies: which proxy leads where.
+        tls_for: the certificates to trust and show, by ``HOST[:PORT]``.
+    """
+
+    def __init__(
+        self,
+        timeout: float = 60.0,
+        proxies: ProxyRules | None = None,
+        tls_for: Callable[[str], TlsFiles] = lambda _: TlsFiles(),
+    ) -> None:
+        self._timeout = timeout
+        self._proxies = proxies or ProxyRules()
+        self._tls_for = tls_for
+        self._local = threading.local()
+        self._lock = threading.Lock()
+        self._sessions: list[requests.Session] = []
+        self._contexts: dict[TlsFiles, object] = {}
+
+    def request(
+        self, method: str, url: str, headers: Mapping[str, str] | None = None, body: Body | bytes | None = None
+    ) -> Response:
+        """Sends one request and returns whatever the server answers, redirects of reads followed.
+
+        ``Authorization`` never reaches another origin than the one in ``url``, and a redirect never leaves TLS.
+
+        Raises:
+            NetworkError: the server can't be reached, its certificate isn't trusted, or the connection broke.
+            ServerRefused: it sends us in circles, or to a place where we don't go.
+        """
+        sent = {"User-Agent": f"imgmove/{__version__}", "Accept-Encoding": "identity", **(headers or {})}
+        for _ in range(_MOST_REDIRECTS):
+            response = self._once(method, url, sent, body)
+            location = response.headers.get("location")
+            if response.status not in _REDIRECTS or method not in ("GET", "HEAD") or not location:
+                return response
+            response.close()
+            target = _redirected(url, location)
+            if origin(target) != origin(url):
+                sent = {name: value for name, value in sent.items() if name.lower() not in ("authorization", "cookie")}
+            url = target
+        raise ServerRefused(f"{shown(url)} redirects more than {_MOST_REDIRECTS} times")
+
+    def close(self) -> None:
+        """Closes all connections."""
+        with self._lock:
+            sessions, self._sessions = self._sessions, []
+        for session in sessions:
+            session.close()
+        self._local = threading.local()
+
+    def _once(self, method: str, url: str, headers: Mapping[str, str], body: Body | bytes | None) -> Response:
+        proxy = self._proxies.proxy_for(url)
+        with translated(url):
+            session = self._session(url)
+            raw = session.request(
+                method,
+                url,
+                headers=dict(headers),
+                data=_payload(body),
+                stream=True,
+                allow_redirects=False,
+                timeout=(min(_CONNECT_SECONDS, self._timeout), self._timeout),
+                proxies={"http": proxy, "https": proxy} if proxy else None,
+            )
+        answered = {name.lower(): value for name, value in raw.headers.items()}
+        left = None if method == "HEAD" or raw.status_code in (204, 304) else _length(answered, url)
+        if method == "HEAD":
+            raw.raw.release_conn()
+        return Response(raw.status_code, url, answered, raw.raw, left)
+
+    def _session(self, url: str) -> requests.Session:
+        host = urlsplit(url).netloc.rpartition("@")[2]
+        files = self._tls_for(host) if url.startswith("https:") else TlsFiles()
+        sessions: dict[TlsFiles, requests.Session] = self._local.__dict__.setdefault("sessions", {})
+        if files not in sessions:
+            sessions[files] = _new_session(self._context(files) if url.startswith("https:") else None)
+            with self._lock:
+                self._sessions.append(sessions[files])
+        return sessions[files]
+
+    def _context(self, files: TlsFiles) -> object:
+        from certifi import where
+
+        from imgmove.wire.tls import make_context
+
+        with self._lock:
+            if files not in self._contexts:
+                self._contexts[files] = make_context(files, fallback_roots=where)
+            return self._contexts[files]
+
+
+def origin(url: str) -> tuple[str, str, int | None]:
+    """What decides whether two URLs are of one server (RFC 6454)."""
+    parts = urlsplit(url)
+    return parts.scheme, (parts.hostname or "").lower(), parts.port or {"https": 443, "http": 80}.get(parts.scheme)
+
+
+def _redirected(url: str, location: str) -> str:
+    try:
+        target = urljoin(url, location)
+        scheme = urlsplit(target).scheme
+        origin(target)
+    except ValueError:
+        raise ServerRefused(f"{shown(url)} redirects to something that is no address") from None
+    if scheme not in ("http", "https") or (scheme == "http" and url.startswith("https:")):
+        raise ServerRefused(f"{shown(url)} redirects to {shown(target)}, which is not safe")
+    return target
+
+
+def _length(headers: Mapping[str, str], url: str) -> int | None:
+    text = headers.get("content-length")
+    if text is None:
+        return None
+    if not text.isascii() or not text.isdigit() or len(text) > 18:
+        raise MalformedContent(f"{shown(url)} sends a Content-Length that is no number")
+    return int(text)
+
+
+def _payload(body: Body | bytes | None) -> bytes | _Blocks | None:
+    if body is None or isinstance(body, bytes):
+        return body
+    return _Blocks(body.reader) if body.size is None else _SizedBlocks(body.reader, body.size)
+
+
+class _Blocks:
+    """A body as large blocks; http.client would cut a file into pieces of a few KiB."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+
+    def __iter__(self) -> Iterator[bytes]:
+        while data := self._reader.read(BLOCK):
+            yield data
+
+
+class _SizedBlocks(_Blocks):
+    def __init__(self, reader: Reader, size: int) -> None:
+        super().__init__(reader)
+        self._size = size
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __bool__(self) -> bool:
+        # An empty body is a body all the same.
+        return True
+
+
+def _new_session(context: object) -> requests.Session:
+    from http.cookiejar import DefaultCookiePolicy
+
+    import requests
+
+    session = requests.Session()
+    session.trust_env = False
+    session.headers.clear()
+    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+    adapter = _adapter_class()(context)
+    session.mount("https://", adapter)
+    session.mount("http://", adapter)
+    return session
+
+
+@functools.cache
+def _adapter_class() -> Any:
+    from requests.adapters import HTTPAdapter
+
+    class Adapter(HTTPAdapter):
+        """Connections with our own TLS context, onto which requests would otherwise load its bundle of authorities."""
+
+        def __init__(self, context: object) -> None:
+            self._context = context
+            super().__init__(pool_connections=16, pool_maxsize=4)
+
+        def cert_verify(self, conn: object, url: object, verify: object, cert: object) -> None:
+            """Leaves certificates to the context."""
+
+        def build_connection_pool_key_attributes(self, request: Any, *_: object) -> Any:
+            parts = urlsplit(request.url)
+            host = {"scheme": parts.scheme, "host": parts.hostname, "port": parts.port}
+            return host, {"ssl_context": self._context} if parts.scheme == "https" else {}
+
+    return Adapter

@@ -1,0 +1,176 @@
+"""What goes wrong in HTTP, as errors of ours with one readable line."""
+
+from __future__ import annotations
+
+import contextlib
+import email.utils
+import json
+import re
+import socket
+import ssl
+import time
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from imgmove.errors import AccessDenied, ImgmoveError, NetworkError, NotFound, ServerError, ServerRefused, Throttled
+
+if TYPE_CHECKING:
+    from imgmove.wire.http.client import Response
+
+_TRANSIENT = frozenset({408, 425, 499, 500, 502, 503, 504, 522, 524})
+_LONGEST_MESSAGE = 300
+_LARGEST_BODY = 64 << 10
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
+
+
+def check_status(response: Response, *expected: int, what: str = "") -> Response:
+    """Returns the response when its status is one of those expected.
+
+    Raises:
+        ImgmoveError: of the class that the status stands for; the response is closed.
+    """
+    if response.status in expected:
+        return response
+    raise error_of(response, what)
+
+
+def error_of(response: Response, what: str = "") -> ImgmoveError:
+    """The error that an answer stands for; reads and closes it.
+
+    Args:
+        what: what was asked for, to begin the message with.
+    """
+    code, message = _registry_error(response)
+    host = urlsplit(response.url).netloc.rpartition("@")[2]
+    said = message or f"status {response.status}"
+    text = f"{what}: {host} says: {said}" if what else f"{host} says: {said}"
+    if response.status == 404:
+        return NotFound(text)
+    if response.status in (401, 403):
+        return AccessDenied(text)
+    delay = retry_after(response.headers)
+    if response.status == 429:
+        return Throttled(text, delay=delay)
+    if response.status in _TRANSIENT:
+        return ServerError(text, delay=delay)
+    if response.status == 413:
+        return ServerRefused(text, status=413, code=code, hint="a proxy in front of it limits the size of requests")
+    return ServerRefused(text, status=response.status, code=code)
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds to wait, from either form of ``Retry-After`` (RFC 9110, section 10.2.3)."""
+    text = headers.get("retry-after", "").strip()
+    if text.isascii() and text.isdigit() and len(text) < 9:
+        return float(text)
+    with contextlib.suppress(ValueError, TypeError, OverflowError):
+        return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - time.time())
+    return None
+
+
+def shown(url: str) -> str:
+    """A URL for messages: host and path alone, as queries and user parts may hold secrets."""
+    parts = urlsplit(url)
+    return printable(f"{parts.netloc.rpartition('@')[2]}{parts.path}")
+
+
+def printable(text: str) -> str:
+    """Text from a server without anything that a terminal would obey, and not too long."""
+    clean = _CONTROL.sub(" ", text).strip()
+    return clean if len(clean) <= _LONGEST_MESSAGE else f"{clean[:_LONGEST_MESSAGE]}…"
+
+
+@contextlib.contextmanager
+def translated(url: str) -> Iterator[None]:
+    """Turns whatever requests and the libraries below it raise into a `NetworkError`."""
+    import requests
+    import urllib3
+
+    try:
+        yield
+    except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
+        raise _explained(error, url) from error
+
+
+def _explained(error: BaseException, url: str) -> ImgmoveError:
+    import requests
+    import urllib3
+
+    host = urlsplit(url).netloc.rpartition("@")[2]
+    chain = list(_causes(error))
+    if (known := next(filter(None, (_known(cause, host) for cause in chain)), None)) is not None:
+        return known
+    if any(isinstance(cause, urllib3.exceptions.ProxyError) for cause in chain):
+        return NetworkError(f"the proxy on the way to {host} failed")
+    if any(isinstance(cause, requests.Timeout | urllib3.exceptions.TimeoutError | TimeoutError) for cause in chain):
+        return NetworkError(f"{host} did not answer in time")
+    if isinstance(error, requests.exceptions.InvalidURL | requests.exceptions.InvalidSchema | ValueError):
+        return ServerRefused(f"not an address that can be asked: {shown(url)}")
+    reason = next((cause.strerror for cause in chain if isinstance(cause, OSError) and cause.strerror), "")
+    return NetworkError(f"the connection to {host} broke" + (f": {printable(reason)}" if reason else ""))
+
+
+def _known(cause: BaseException, host: str) -> ImgmoveError | None:
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return _untrusted(cause, host)
+    if isinstance(cause, ssl.SSLError):
+        return _no_tls(cause, host)
+    if isinstance(cause, socket.gaierror):
+        return NoSuchHost(f"no such host: {host}")
+    return NetworkError(f"{host} refused the connection") if isinstance(cause, ConnectionRefusedError) else None
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """An error and everything that is wrapped in it; requests keeps causes in ``args``, urllib3 in ``reason``."""
+    seen: list[BaseException] = []
+    waiting: list[object] = [error]
+    while waiting and len(seen) < 20:
+        item = waiting.pop(0)
+        if isinstance(item, BaseException) and item not in seen:
+            seen.append(item)
+            waiting += [item.__cause__, item.__context__, getattr(item, "reason", None), *item.args]
+            yield item
+
+
+def _untrusted(error: ssl.SSLCertVerificationError, host: str) -> AccessDenied:
+    reason = printable(error.verify_message or str(error))
+    return AccessDenied(
+        f"the certificate of {host} is not trusted: {reason}",
+        hint="name its authority with --src-ca or --dest-ca, or put it in certs.d",
+    )
+
+
+def _no_tls(error: ssl.SSLError, host: str) -> NetworkError:
+    text = str(error).upper()
+    if "WRONG_VERSION_NUMBER" in text or "RECORD_LAYER_FAILURE" in text or "HTTP_REQUEST" in text:
+        return NotTls(f"{host} does not speak TLS", hint="add --src-plain-http or --dest-plain-http if it is HTTP")
+    return NetworkError(f"TLS with {host} failed: {printable(error.reason or 'no reason given')}")
+
+
+class NoSuchHost(NetworkError):
+    """The name leads nowhere; trying again changes nothing as a rule."""
+
+    is_transient = False
+
+
+class NotTls(NetworkError):
+    """The server speaks something else than TLS; trying again changes nothing."""
+
+    is_transient = False
+
+
+def _registry_error(response: Response) -> tuple[str, str]:
+    """Code and message of the first error in the body (OCI distribution spec, *Error Codes*)."""
+    try:
+        content = response.read(_LARGEST_BODY)
+    except ImgmoveError:
+        content = b""
+    response.close()
+    with contextlib.suppress(ValueError, RecursionError, AttributeError, LookupError, TypeError):
+        first = json.loads(content)["errors"][0]
+        code, message = str(first.get("code") or ""), str(first.get("message") or "")
+        detail = first.get("detail")
+        extra = f" ({detail})" if isinstance(detail, str) and detail else ""
+        return code, printable(f"{message or code}{extra}")
+    return "", ""
