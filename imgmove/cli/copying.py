@@ -1,0 +1,166 @@
+"""``copy``, ``save`` and ``load``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated, TextIO
+
+import typer
+
+from imgmove.cli.messages import Messages, clean, size, write, write_json
+from imgmove.cli.options import DestinationAccess, Moving, Output, Running, SourceAccess, make_settings
+from imgmove.errors import UsageError
+from imgmove.model.location import EngineLocation, Location, PipeLocation, parse_location, parse_path_location
+from imgmove.stages.report import CopyReport
+
+
+def copy(
+    places: Annotated[list[str], typer.Argument(metavar="SRC... DST", help="Sources, then the destination.")],
+    moving: Moving,
+    source: SourceAccess,
+    destination: DestinationAccess,
+    running: Running,
+    output: Output,
+    to: Annotated[
+        list[str] | None, typer.Option("--to", metavar="DST", help="A destination; all arguments are then sources.")
+    ] = None,
+    all_tags: Annotated[bool, typer.Option("--all-tags", help="Every tag of the source's repository.")] = False,
+    additional_tag: Annotated[
+        list[str] | None, typer.Option("--additional-tag", metavar="TAG", help="One more name at the destination.")
+    ] = None,
+) -> None:
+    """Move images from one place to another.
+
+    Prints DST@DIGEST for each image. The whole index moves unless --platform says otherwise; blobs that the
+    destination has are skipped.
+    """
+    sources, destinations = (places, to) if to else (places[:-1], places[-1:])
+    if not sources:
+        raise UsageError("a copy needs a source and a destination", hint="imgmove copy SRC DST")
+    settings = make_settings(running, source.side(), destination.side(), moving.limit_rate)
+    options = moving.options(all_tags=all_tags, additional_tags=tuple(additional_tag or ()))
+    located = [parse_location(text) for text in destinations]
+    _check_stdout(located, output)
+    from imgmove.cli.session import make_messages, watched_session
+    from imgmove.stages.copy import copy as move
+
+    with watched_session(settings, output) as session:
+        report = move(session, [parse_location(text) for text in sources], located, options)
+    _show(report, output, make_messages(output), is_archive_on_stdout=_has_pipe(located))
+
+
+def save(
+    images: Annotated[list[str], typer.Argument(metavar="IMAGE...", help="What to save.")],
+    moving: Moving,
+    source: SourceAccess,
+    running: Running,
+    output: Output,
+    file: Annotated[
+        str, typer.Option("--output", "-o", metavar="FILE", show_default=False, help="Where to; else stdout.")
+    ] = "",
+) -> None:
+    """Write images into one archive, each blob once.
+
+    The archive holds docker's format and OCI's in one, so that docker, podman, containerd and skopeo load it. A name
+    that ends in .tar.gz or .tar.zst is compressed.
+    """
+    settings = make_settings(running, source.side(), limit_rate=moving.limit_rate)
+    target = _archive(file) if file else PipeLocation()
+    _check_stdout([target], output)
+    from imgmove.cli.session import make_messages, watched_session
+    from imgmove.stages.copy import copy as move
+
+    with watched_session(settings, output) as session:
+        report = move(session, [parse_location(text) for text in images], [target], moving.options())
+    _show(report, output, make_messages(output), is_archive_on_stdout=not file)
+
+
+def load(
+    moving: Moving,
+    destination: DestinationAccess,
+    running: Running,
+    output: Output,
+    file: Annotated[
+        str, typer.Option("--input", "-i", metavar="FILE", show_default=False, help="The archive; else stdin.")
+    ] = "",
+    to: Annotated[
+        str, typer.Option("--to", metavar="DST", help="A registry's prefix such as reg.example.com/team/, a layout.")
+    ] = "docker-daemon:",
+) -> None:
+    """Move every image of an archive or layout.
+
+    Prints a line an image. Images keep their own names below the destination.
+    """
+    settings = make_settings(running, None, destination.side(), moving.limit_rate)
+    archive = parse_path_location(file) if file else PipeLocation()
+    if not file and sys.stdin.isatty():
+        raise UsageError("stdin is a terminal", hint="name the archive with -i FILE")
+    located = parse_location(to)
+    if isinstance(located, EngineLocation) and to == "docker-daemon:":
+        _refuse_default(located)
+    _check_stdout([located], output)
+    from imgmove.cli.session import make_messages, watched_session
+    from imgmove.stages.copy import copy as move
+
+    with watched_session(settings, output) as session:
+        report = move(session, [archive], [located], moving.options(), every=True)
+    _show(report, output, make_messages(output), is_archive_on_stdout=_has_pipe([located]))
+
+
+def _refuse_default(location: EngineLocation) -> None:
+    from imgmove.errors import NotAvailableYet
+
+    raise NotAvailableYet(f"{location}: container engines are not available yet", hint="say where to with --to")
+
+
+def _archive(file: str) -> Location:
+    """``-o FILE`` is an archive whatever its name, unless a location says otherwise."""
+    from imgmove.model.location import ArchiveLocation, PathLocation
+
+    located = parse_path_location(file)
+    return ArchiveLocation("archive", located.path) if isinstance(located, PathLocation) else located
+
+
+def _has_pipe(locations: Sequence[Location]) -> bool:
+    return any(isinstance(location, PipeLocation) for location in locations)
+
+
+def _check_stdout(locations: Sequence[Location], output: Output) -> None:
+    if not _has_pipe(locations):
+        return
+    if output.json:
+        raise UsageError("stdout carries the archive, so --json can't have it")
+    if sys.stdout.isatty():
+        raise UsageError("an archive makes no sense on a terminal", hint="redirect stdout, or name a file with -o")
+
+
+def _show(report: CopyReport, output: Output, messages: Messages, *, is_archive_on_stdout: bool) -> None:
+    failed = [image for image in report.images if image.error is not None]
+    if output.json:
+        write_json(report.to_json())
+    else:
+        stream = sys.stderr if is_archive_on_stdout else sys.stdout
+        if report.is_dry_run:
+            _show_plan(report, stream)
+        for image in report.images:
+            if image.error is None and not report.is_dry_run:
+                write(stream, clean(str(image)))
+    if len(report.images) > 1:
+        for image in failed:
+            assert image.error is not None
+            messages.error(image.error)
+    report.raise_failures()
+
+
+def _show_plan(report: CopyReport, stream: TextIO) -> None:
+    for image in report.images:
+        if image.error is None:
+            what = "is there already" if image.status == "present" else "would be copied"
+            extra = f", with {image.referrers} referrers" if image.referrers else ""
+            write(stream, clean(f"{image.source} → {image} {what}{extra}"))
+    totals = report.totals
+    about = "" if totals.is_exact else "≈ "
+    write(stream, f"to send: {totals.blobs_sent} blobs, {about}{size(totals.bytes_sent)}")
+    there = f"{totals.blobs_present} blobs there, {totals.blobs_mounted} to be mounted"
+    write(stream, f"not to send: {there}, {size(totals.bytes_present)}")

@@ -1,0 +1,87 @@
+"""The way in and the way out: arguments to commands, errors to one line and an exit status."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+from imgmove.version import __version__
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a command line; returns its exit status.
+
+    Everything is imported late, so that what is not used costs no time at the start.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given == ["--version"]:
+        sys.stdout.write(f"imgmove {__version__}\n")
+        return 0
+    try:
+        status = _run(given)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read our output has enough, as with any command before "| head".
+        _give_up_stdout()
+        status = 1
+    return status
+
+
+def _run(arguments: list[str]) -> int:
+    from typer.exceptions import TyperException
+
+    from imgmove.cli.messages import Messages
+    from imgmove.errors import ImgmoveError, Interrupted
+
+    is_verbose = "-v" in arguments or "--verbose" in arguments
+    as_json = "--log-format=json" in arguments or "--log-format json" in " ".join(arguments)
+    messages = Messages(is_verbose=is_verbose, as_json=as_json)
+    try:
+        return _invoked(arguments)
+    except Interrupted as error:
+        messages.error(error)
+        return 128 + error.signal_number
+    except ImgmoveError as error:
+        messages.error(error)
+        return error.exit_status
+    except TyperException as error:
+        messages.error(_usage_error(error))
+        return 2
+    except KeyboardInterrupt:
+        messages.error(Interrupted())
+        return 130
+    except BrokenPipeError:
+        raise
+    except Exception as error:  # noqa: BLE001 - the last resort: a line instead of a traceback
+        messages.error(error)
+        return 1
+
+
+def _invoked(arguments: list[str]) -> int:
+    import typer
+
+    from imgmove.cli.app import app
+
+    command = typer.main.get_command(app)
+    try:
+        result = command.main(arguments, prog_name="imgmove", standalone_mode=False)
+    except typer.Exit as leaving:
+        return leaving.exit_code
+    except typer.Abort:
+        return 130
+    return result if isinstance(result, int) else 0
+
+
+def _usage_error(error: Exception) -> Exception:
+    from imgmove.errors import UsageError
+
+    message = str(getattr(error, "format_message", lambda: error)()).rstrip(".")
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context is not None else "imgmove"
+    return UsageError(message[:1].lower() + message[1:], hint=f"see {command} --help")
+
+
+def _give_up_stdout() -> None:
+    """Keeps the interpreter from complaining when it flushes stdout at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

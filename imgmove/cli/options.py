@@ -1,0 +1,239 @@
+"""The options of the commands, and the settings that they come to."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from imgmove.errors import UsageError
+from imgmove.model.credentials import Credentials
+from imgmove.model.platform import Platform
+from imgmove.settings import Settings, SideOptions
+from imgmove.stages.options import CopyOptions
+
+_RATE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([kKmMgG]?)(i?)[bB]?(?:/s)?")
+
+
+class Compression(StrEnum):
+    """For typer, which shows the choices."""
+
+    keep = "keep"
+    gzip = "gzip"
+    zstd = "zstd"
+    none = "none"
+
+
+class Format(StrEnum):
+    """For typer, which shows the choices."""
+
+    keep = "keep"
+    oci = "oci"
+    docker = "docker"
+
+
+class ProgressKind(StrEnum):
+    """For typer, which shows the choices."""
+
+    auto = "auto"
+    bar = "bar"
+    plain = "plain"
+    none = "none"
+
+
+class LogFormat(StrEnum):
+    """For typer, which shows the choices."""
+
+    text = "text"
+    json = "json"
+
+
+@dataclass(frozen=True)
+class Output:
+    """What is told, and where."""
+
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no notes.")] = False
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say more: each blob, each retry, causes.")] = False
+    progress: Annotated[ProgressKind, typer.Option(help="Bars on a terminal, a line now and then without one.")] = (
+        ProgressKind.auto
+    )
+    log_format: Annotated[LogFormat, typer.Option(help="Notes and errors as text or JSON lines.")] = LogFormat.text
+
+
+@dataclass(frozen=True)
+class Running:
+    """How hard and how long to try."""
+
+    jobs: Annotated[int | None, typer.Option(help="Blobs and requests at the same time.", show_default="16")] = None
+    retries: Annotated[int | None, typer.Option(help="New tries in a row without progress.", show_default="5")] = None
+    timeout: Annotated[
+        float | None, typer.Option(help="Seconds without a byte before giving up on a connection.", show_default="60")
+    ] = None
+    authfile: Annotated[str, typer.Option(help="The credentials file to use.", metavar="FILE", show_default=False)] = ""
+
+
+@dataclass(frozen=True)
+class Moving:
+    """What moves and how it changes on the way."""
+
+    platform: Annotated[
+        list[str],
+        typer.Option(
+            "--platform", help="Such as linux/arm64; one is taken as it is, several make an index.", metavar="OS/ARCH"
+        ),
+    ] = field(default_factory=list)
+    referrers: Annotated[
+        bool, typer.Option("--referrers/--no-referrers", help="Signatures, attestations and SBOMs travel too.")
+    ] = True
+    recheck: Annotated[
+        bool, typer.Option("--recheck", help="Look at everything, even where the tag is the same already.")
+    ] = False
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and move nothing.")] = False
+    compression: Annotated[Compression, typer.Option(help="Of layers; changes digests.")] = Compression.keep
+    compression_level: Annotated[int | None, typer.Option(help="1-9 for gzip, 1-22 for zstd.")] = None
+    format: Annotated[Format, typer.Option(help="Of manifests; changes digests.")] = Format.keep
+    limit_rate: Annotated[
+        str,
+        typer.Option(help="Bytes per second over all connections, such as 20M.", metavar="RATE", show_default=False),
+    ] = ""
+
+    def options(self, *, all_tags: bool = False, additional_tags: tuple[str, ...] = ()) -> CopyOptions:
+        """As the stage wants it."""
+        return CopyOptions(
+            platforms=tuple(Platform.parse(text) for item in self.platform for text in item.split(",")),
+            all_tags=all_tags,
+            additional_tags=additional_tags,
+            referrers=self.referrers,
+            recheck=self.recheck,
+            compression=self.compression.value,
+            compression_level=self.compression_level,
+            format=self.format.value,
+            dry_run=self.dry_run,
+        )
+
+
+@dataclass(frozen=True)
+class SourceAccess:
+    """How the side that is read is reached."""
+
+    src_creds: Annotated[
+        str, typer.Option("--src-creds", metavar="USER[:PASSWORD]", show_default=False, help="For the source.")
+    ] = ""
+    src_no_tls_verify: Annotated[
+        bool, typer.Option("--src-no-tls-verify", help="Take any certificate at the source.")
+    ] = False
+    src_plain_http: Annotated[
+        bool | None,
+        typer.Option(
+            "--src-plain-http/--no-src-plain-http", help="HTTP without TLS at the source.", show_default=False
+        ),
+    ] = None
+    src_ca: Annotated[
+        str, typer.Option("--src-ca", metavar="FILE", show_default=False, help="Authority to trust at the source.")
+    ] = ""
+
+    def side(self) -> SideOptions:
+        """As settings want it."""
+        return _side(self.src_creds, self.src_ca, verify=not self.src_no_tls_verify, plain_http=self.src_plain_http)
+
+
+@dataclass(frozen=True)
+class DestinationAccess:
+    """How the side that is written is reached."""
+
+    dest_creds: Annotated[
+        str, typer.Option("--dest-creds", metavar="USER[:PASSWORD]", show_default=False, help="For the destination.")
+    ] = ""
+    dest_no_tls_verify: Annotated[
+        bool, typer.Option("--dest-no-tls-verify", help="Take any certificate at the destination.")
+    ] = False
+    dest_plain_http: Annotated[
+        bool | None,
+        typer.Option(
+            "--dest-plain-http/--no-dest-plain-http", help="HTTP without TLS at the destination.", show_default=False
+        ),
+    ] = None
+    dest_ca: Annotated[
+        str, typer.Option("--dest-ca", metavar="FILE", show_default=False, help="Authority to trust there.")
+    ] = ""
+
+    def side(self) -> SideOptions:
+        """As settings want it."""
+        return _side(self.dest_creds, self.dest_ca, verify=not self.dest_no_tls_verify, plain_http=self.dest_plain_http)
+
+
+@dataclass(frozen=True)
+class Access:
+    """How the one place that a command is about is reached."""
+
+    creds: Annotated[
+        str,
+        typer.Option("--creds", "--src-creds", metavar="USER[:PASSWORD]", show_default=False, help="Not stored ones."),
+    ] = ""
+    no_tls_verify: Annotated[
+        bool, typer.Option("--no-tls-verify", "--src-no-tls-verify", help="Take any certificate.")
+    ] = False
+    plain_http: Annotated[
+        bool | None,
+        typer.Option(
+            "--plain-http/--no-plain-http",
+            "--src-plain-http/--no-src-plain-http",
+            help="HTTP without TLS.",
+            show_default=False,
+        ),
+    ] = None
+    ca: Annotated[
+        str, typer.Option("--ca", "--src-ca", metavar="FILE", show_default=False, help="Authority to trust.")
+    ] = ""
+
+    def side(self) -> SideOptions:
+        """As settings want it."""
+        return _side(self.creds, self.ca, verify=not self.no_tls_verify, plain_http=self.plain_http)
+
+
+def make_settings(
+    running: Running, source: SideOptions | None = None, destination: SideOptions | None = None, limit_rate: str = ""
+) -> Settings:
+    """What the options and the environment come to.
+
+    Raises:
+        UsageError, ConfigError: an option is out of range or makes no sense.
+    """
+    known = Settings.from_environment()
+    return Settings(
+        environment=known.environment,
+        source=source or SideOptions(),
+        destination=destination or source or SideOptions(),
+        authfile=running.authfile,
+        jobs=known.jobs if running.jobs is None else running.jobs,
+        retries=known.retries if running.retries is None else running.retries,
+        timeout=known.timeout if running.timeout is None else running.timeout,
+        limit_rate=parse_rate(limit_rate) if limit_rate else None,
+    )
+
+
+def parse_rate(text: str) -> int:
+    """Bytes per second: ``500k``, ``20M`` and ``1.5G`` count in thousands as networks do, ``20Mi`` in 1024s.
+
+    Raises:
+        UsageError: not a rate.
+    """
+    match = _RATE.fullmatch(text.strip())
+    if not match:
+        raise UsageError(f"not a rate: {text!r:.40}", hint="write it like 500k, 20M or 1.5G")
+    number, unit, binary = match.groups()
+    factor = (1024 if binary else 1000) ** ("kmg".index(unit.lower()) + 1) if unit else 1
+    return int(float(number) * factor)
+
+
+def _side(creds: str, ca_file: str, *, verify: bool, plain_http: bool | None) -> SideOptions:
+    return SideOptions(
+        credentials=Credentials.parse(creds) if creds else None,
+        plain_http=plain_http,
+        verify_tls=verify,
+        ca_files=(ca_file,) if ca_file else (),
+    )

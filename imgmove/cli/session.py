@@ -1,0 +1,54 @@
+"""A session with somebody watching: progress on stderr, and signals that end it cleanly."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from collections.abc import Iterator
+from types import FrameType
+
+from imgmove.cli.messages import Messages
+from imgmove.cli.options import LogFormat, Output
+from imgmove.cli.progress import choose_progress
+from imgmove.errors import Interrupted
+from imgmove.settings import Settings
+from imgmove.stages.session import Session
+
+
+def make_messages(output: Output) -> Messages:
+    """What the output options say of messages."""
+    return Messages(is_quiet=output.quiet, is_verbose=output.verbose, as_json=output.log_format is LogFormat.json)
+
+
+@contextlib.contextmanager
+def watched_session(settings: Settings, output: Output) -> Iterator[Session]:
+    """A session whose events are shown; SIGINT and SIGTERM make it end.
+
+    Raises:
+        Interrupted: one of the signals came.
+    """
+    progress = choose_progress(output.progress.value, make_messages(output))
+    with Session(settings, progress) as session, _ending_signals(session):
+        try:
+            yield session
+        finally:
+            progress.close()
+
+
+@contextlib.contextmanager
+def _ending_signals(session: Session) -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def end(number: int, _: FrameType | None) -> None:
+        session.run.cancelled.set()
+        raise Interrupted(number)
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
