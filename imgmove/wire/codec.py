@@ -4,8 +4,8 @@ isal instead of Python's own zlib, because gzip is what most layers are: measure
 compresses at 310 to 410 MB/s where zlib manages 33 at its default level (37 % against 27 % of the size), and
 inflates three times as fast. Both directions stream: no more than a few blocks are ever in memory.
 
-The same input at the same level always gives the same bytes: gzip headers carry no time and no name, and zstd
-always works with worker threads, whose output does not depend on their number.
+The same input at the same level always gives the same bytes, however it comes in pieces: gzip headers carry no time and
+no name, and zstd always works with worker threads, whose output does not depend on their number.
 """
 
 from __future__ import annotations
@@ -80,14 +80,14 @@ def packer(compression: str, level: int | None = None) -> Packer:
         from isal import isal_zlib
 
         isal_level = _GZIP_LEVEL if level is None else _GZIP_LEVELS[level]
-        return isal_zlib.compressobj(isal_level, isal_zlib.DEFLATED, _GZIP_WINDOW_BITS)
+        return _Steady(isal_zlib.compressobj(isal_level, isal_zlib.DEFLATED, _GZIP_WINDOW_BITS))
     if compression == "zstd":
         import zstandard
 
         settings = zstandard.ZstdCompressionParameters.from_level(
             _ZSTD_LEVEL if level is None else level, threads=_ZSTD_THREADS, write_checksum=True
         )
-        return zstandard.ZstdCompressor(compression_params=settings).compressobj()
+        return _Steady(zstandard.ZstdCompressor(compression_params=settings).compressobj())
     raise UsageError(f"can't compress with {compression!r:.40}")
 
 
@@ -96,6 +96,23 @@ class Packer(Protocol):
 
     def compress(self, data: bytes, /) -> bytes: ...
     def flush(self) -> bytes: ...
+
+
+class _Steady:
+    """Hands content on in blocks of one size: isal's output depends on how its input is cut, and must not vary."""
+
+    def __init__(self, packer: Packer) -> None:
+        self._packer = packer
+        self._waiting = b""
+
+    def compress(self, data: bytes, /) -> bytes:
+        data = self._waiting + data if self._waiting else data
+        whole = len(data) - len(data) % _BLOCK
+        self._waiting = data[whole:]
+        return b"".join(self._packer.compress(data[at : at + _BLOCK]) for at in range(0, whole, _BLOCK))
+
+    def flush(self) -> bytes:
+        return self._packer.compress(self._waiting) + self._packer.flush()
 
 
 class _Unpacker(Protocol):
