@@ -127,7 +127,7 @@ class KnowledgeFile:
         try:
             version = connection.execute("PRAGMA user_version").fetchone()[0]
             if version not in (0, _VERSION):
-                raise sqlite3.DatabaseError("another version")
+                raise sqlite3.DatabaseError("another version")  # noqa: TRY301 - the same as any other broken file
             # Losing the latest rows in a power cut is fine; waiting for the disk at every run is not.
             connection.execute("PRAGMA synchronous = OFF")
             connection.executescript(_SCHEMA)

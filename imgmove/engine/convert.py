@@ -66,6 +66,11 @@ class Conversions:
     level: int | None = None
     format: Format = "keep"
 
+    @property
+    def is_asked_for(self) -> bool:
+        """Whether images that have manifests may change too."""
+        return self.compression is not None or self.format != "keep"
+
     def recipe(self, layer: Descriptor, *, is_made_up: bool) -> Recipe | None:
         """How this layer is to be converted; None when it stays as it is, as encrypted and foreign ones do.
 

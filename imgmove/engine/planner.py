@@ -104,7 +104,9 @@ class _Planner:
 
     @property
     def _may_be_done(self) -> bool:
-        return not self._choice.recheck and self._conversions is None
+        # An image that comes without a manifest has another digest before its conversion than after, so a name at
+        # the destination never seems to prove anything about it.
+        return not self._choice.recheck and (self._conversions is None or not self._conversions.is_asked_for)
 
     def _resolve(self, survey: _Survey) -> None:
         move = survey.move

@@ -208,7 +208,7 @@ def _kind(document: Mapping[str, object], told: str) -> str:
             hint="pull the image with docker and push it again; that writes schema 2",
         )
     kind = own if isinstance(own, str) and own else _guess(document, told)
-    if kind == media_types.ORAS_ARTIFACT or kind == media_types.OCI_ARTIFACT:
+    if kind in (media_types.ORAS_ARTIFACT, media_types.OCI_ARTIFACT):
         return kind
     if version != 2:
         raise MalformedContent(f"a manifest of the unknown schema version {version!r:.40}")

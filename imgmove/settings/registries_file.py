@@ -42,7 +42,7 @@ class Mirror:
 
     def serves(self, *, is_digest: bool) -> bool:
         """Whether it may be asked for an image by digest, or by tag."""
-        return self.pull == "all" or self.pull == ("digest-only" if is_digest else "tag-only")
+        return self.pull in ("all", "digest-only" if is_digest else "tag-only")
 
 
 @dataclass(frozen=True, slots=True)

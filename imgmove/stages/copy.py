@@ -190,7 +190,7 @@ class _PipeNames:
         names: dict[str, None] = {}
         for name in image.names or ("",):
             own = own_reference(name, self._location) if name else None
-            origin = Origin(self._source, name, own, label)
+            origin = Origin(self._source, str(image.descriptor.digest), own, label)
             target = self._targets.target(origin)
             if target.digest is not None and target.digest != image.descriptor.digest:
                 raise DigestMismatch(f"the pipe holds {image.descriptor.digest}, not {target.digest}")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from imgmove.endpoints.factory import Endpoints
 from imgmove.engine.plan import Move
 from imgmove.errors import NotFound, UsageError
 from imgmove.model.digest import Digest
 from imgmove.model.location import (
+    ArchiveLocation,
     LayoutLocation,
     Location,
     RegistryLocation,
@@ -65,7 +66,9 @@ def find_origins(endpoints: Endpoints, location: Location, *, every: bool) -> li
     if isinstance(location, RegistryLocation):
         return list(_from_registry(endpoints, location, every=every))
     source = endpoints.source(location)
-    named = getattr(location, "name", "") or (str(location.digest) if getattr(location, "digest", None) else "")
+    named = ""
+    if isinstance(location, LayoutLocation | ArchiveLocation):
+        named = str(location.digest) if location.digest else location.name
     if named and not every:
         return [Origin(source, named, own_reference(named, location), str(location))]
     if not isinstance(source, ImageLister):
@@ -103,9 +106,15 @@ def _only(images: Sequence[NamedImage], location: Location) -> NamedImage:
 def _from_listing(source: Source, image: NamedImage, location: Location) -> Iterator[Origin]:
     digest = str(image.descriptor.digest)
     if not image.names:
-        yield Origin(source, digest, None, f"{location}@{digest}")
+        yield Origin(source, digest, None, str(_renamed(location, "", image.descriptor.digest)))
     for name in image.names:
-        yield Origin(source, digest, own_reference(name, location), f"{location}:{name}")
+        yield Origin(source, digest, own_reference(name, location), str(_renamed(location, name)))
+
+
+def _renamed(location: Location, name: str, digest: Digest | None = None) -> Location:
+    if isinstance(location, LayoutLocation | ArchiveLocation):
+        return replace(location, name=name, digest=digest)
+    return location
 
 
 def own_reference(name: str, location: Location) -> Reference | None:
@@ -142,7 +151,7 @@ class Targets:
         target = self._target(origin, keeps_tag=keeps_tag)
         for name in target.names:
             other = self._taken.setdefault((id(target.destination), name), origin)
-            if other is not origin:
+            if (other.source, other.name) != (origin.source, origin.name):
                 raise UsageError(f"{other.label} and {origin.label} would both become {target.label}")
         return target
 
@@ -173,7 +182,7 @@ class Targets:
         if not name and origin.own is not None:
             name = _name_in_file(origin.own, location)
         names = tuple(dict.fromkeys(item for item in (name, *self._more_names(name)) if item))
-        label = str(location) if getattr(location, "name", "") or not name else f"{location}:{name}"
+        label = str(_renamed(location, name))
         return Target(self._endpoints.destination(location), names, label, getattr(location, "digest", None))
 
     def _more_names(self, name: str) -> Iterator[str]:

@@ -15,6 +15,7 @@ from imgmove.model.manifest import Manifest
 from imgmove.ports import Source
 from imgmove.stages.naming import Origin, find_origins
 from imgmove.stages.session import Session
+from imgmove.wire import signing
 
 _LARGEST_SIGNATURE = 4 << 20
 
@@ -97,9 +98,10 @@ def verify(
     if other is None:
         origins = _origins(session, one, every=True)
         return VerifyReport([_verified(session, origin, "source", key, referrers=referrers) for origin in origins])
+    sides: tuple[tuple[Location, Side], ...] = ((one, "source"), (other, "destination"))
     pair = [
         _verified(session, _origins(session, location, every=False)[0], side, key, referrers=referrers)
-        for location, side in ((one, "source"), (other, "destination"))
+        for location, side in sides
     ]
     return VerifyReport(pair, differences(pair[0].verified, pair[1].verified))
 
@@ -131,8 +133,6 @@ def _verified(session: Session, origin: Origin, side: Side, key: bytes | None, *
 
 
 def _count_signatures(session: Session, source: Source, verified: Verified, pem: bytes) -> int:
-    from imgmove.wire import signing
-
     key = signing.load_public_key(pem)
     reasons: list[str] = []
     valid = 0
@@ -149,10 +149,8 @@ def _count_signatures(session: Session, source: Source, verified: Verified, pem:
     return valid
 
 
-def _signatures(session: Session, source: Source, verified: Verified) -> Iterator[object]:
+def _signatures(session: Session, source: Source, verified: Verified) -> Iterator[signing.Signature]:
     """Every cosign signature among what refers to the image, whatever it signs."""
-    from imgmove.wire import signing
-
     roots = {referrer.descriptor.digest for referrer in verified.referrers}
     for node in verified.nodes:
         if not isinstance(node, Manifest) or node.descriptor.digest not in roots:

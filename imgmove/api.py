@@ -1,0 +1,145 @@
+"""The public Python API: one function a command, over a session of one's own or a passing one."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+
+from imgmove.model.location import Location, parse_location, parse_path_location
+from imgmove.model.platform import Platform
+from imgmove.settings import Settings, SideOptions
+from imgmove.stages import copy as _copying
+from imgmove.stages import inspect as _inspecting
+from imgmove.stages import lists as _lists
+from imgmove.stages import names as _names
+from imgmove.stages import verify as _verifying
+from imgmove.stages.inspect import Inspection
+from imgmove.stages.options import CopyOptions
+from imgmove.stages.report import CopyReport
+from imgmove.stages.session import Session
+from imgmove.stages.verify import VerifyReport
+
+Place = str | Location
+"""A location, or its text as on the command line."""
+
+Places = Place | Sequence[Place]
+
+__all__ = [
+    "CopyOptions",
+    "CopyReport",
+    "Inspection",
+    "Session",
+    "Settings",
+    "SideOptions",
+    "VerifyReport",
+    "copy",
+    "delete",
+    "inspect",
+    "load",
+    "repos",
+    "save",
+    "tag",
+    "tags",
+    "verify",
+]
+
+
+def copy(
+    sources: Places,
+    destinations: Places,
+    options: CopyOptions | None = None,
+    *,
+    session: Session | None = None,
+) -> CopyReport:
+    """Moves images from every source to every destination.
+
+    Args:
+        sources: one or several; several need a destination that keeps names apart (a prefix, layout or archive).
+        session: shares connections, tokens and threads with other calls; by default one is made and closed.
+
+    Returns:
+        What became of each image. An image that failed has its error there; `CopyReport.raise_failures` raises.
+
+    Raises:
+        ImgmoveError: nothing could be begun.
+    """
+    with _session(session) as own:
+        return _copying.copy(own, _several(sources), _several(destinations), options)
+
+
+def save(
+    images: Places, file: str, options: CopyOptions | None = None, *, session: Session | None = None
+) -> CopyReport:
+    """Writes images into one archive that docker, podman, containerd and skopeo load, each blob once."""
+    with _session(session) as own:
+        return _copying.copy(own, _several(images), [parse_path_location(file)], options)
+
+
+def load(archive: str, to: Place, options: CopyOptions | None = None, *, session: Session | None = None) -> CopyReport:
+    """Moves every image of an archive or layout below a destination, under their own names."""
+    with _session(session) as own:
+        return _copying.copy(own, [parse_path_location(archive)], _several(to), options, every=True)
+
+
+def inspect(image: Place, platform: str | None = None, *, session: Session | None = None) -> Inspection:
+    """Finds out what an image is made of, and what refers to it."""
+    with _session(session) as own:
+        return _inspecting.inspect(own, _located(image), Platform.parse(platform) if platform else None)
+
+
+def tags(repository: Place, *, session: Session | None = None) -> list[str]:
+    """The tags of a repository, or the names in a layout or archive, sorted."""
+    with _session(session) as own:
+        return _lists.tags(own, _located(repository))
+
+
+def repos(registry: str, *, session: Session | None = None) -> list[str]:
+    """The repositories of ``REGISTRY`` or below ``REGISTRY/PREFIX``, sorted."""
+    with _session(session) as own:
+        return _lists.repos(own, registry)
+
+
+def tag(image: Place, names: Sequence[str], *, session: Session | None = None) -> list[str]:
+    """Gives an image more names in its place; returns them as locations."""
+    with _session(session) as own:
+        return _names.tag(own, _located(image), names)
+
+
+def delete(image: Place, *, by_digest: bool = False, session: Session | None = None) -> str:
+    """Removes a name, or the manifest with all its names; returns what was removed."""
+    with _session(session) as own:
+        return _names.delete(own, _located(image), by_digest=by_digest)
+
+
+def verify(
+    image: Place, other: Place | None = None, *, key: bytes | None = None, session: Session | None = None
+) -> VerifyReport:
+    """Re-hashes everything reachable from an image; with another one, compares what both reach.
+
+    Args:
+        key: a PEM public key of which each image must have a cosign signature.
+
+    Raises:
+        ContentError, NotFound: something is wrong or missing.
+    """
+    with _session(session) as own:
+        return _verifying.verify(own, _located(image), _located(other) if other else None, key=key)
+
+
+@contextlib.contextmanager
+def _session(given: Session | None) -> Iterator[Session]:
+    if given is not None:
+        yield given
+        return
+    with Session() as own:
+        yield own
+
+
+def _located(place: Place) -> Location:
+    return parse_location(place) if isinstance(place, str) else place
+
+
+def _several(places: Places) -> list[Location]:
+    if isinstance(places, Sequence) and not isinstance(places, str):
+        return [_located(place) for place in places]
+    return [_located(places)]
