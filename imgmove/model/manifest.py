@@ -201,13 +201,13 @@ def make_index(media_type: str, manifests: Sequence[Descriptor], annotations: Ma
 
 def _kind(document: Mapping[str, object], told: str) -> str:
     version = document.get("schemaVersion")
-    own = document.get("mediaType")
+    own = _text_or_nothing(document.get("mediaType"))
     if version == 1 or own in media_types.SCHEMA1 or "fsLayers" in document:
         raise MalformedContent(
             "Docker schema 1 manifests are not supported",
             hint="pull the image with docker and push it again; that writes schema 2",
         )
-    kind = own if isinstance(own, str) and own else _guess(document, told)
+    kind = own or _guess(document, told)
     if kind in (media_types.ORAS_ARTIFACT, media_types.OCI_ARTIFACT):
         return kind
     if version != 2:
@@ -228,16 +228,17 @@ def _guess(document: Mapping[str, object], told: str) -> str:
     if "manifests" in document:
         return media_types.OCI_INDEX
     config = document.get("config")
-    config_type = config.get("mediaType") if isinstance(config, dict) else None
+    config_type = _text_or_nothing(config.get("mediaType")) if isinstance(config, dict) else ""
     return media_types.DOCKER_MANIFEST if config_type == media_types.DOCKER_CONFIG else media_types.OCI_MANIFEST
 
 
 def _artifact_type(document: Mapping[str, object], config: Descriptor | None) -> str:
     # OCI distribution spec, Listing Referrers: the config's type stands in for an absent artifactType.
-    own = document.get("artifactType")
-    if isinstance(own, str) and own:
-        return own
-    return config.media_type if config else ""
+    return _text_or_nothing(document.get("artifactType")) or (config.media_type if config else "")
+
+
+def _text_or_nothing(value: object) -> str:
+    return value if isinstance(value, str) else ""
 
 
 def _descriptors(document: Mapping[str, object], key: str) -> tuple[Descriptor, ...]:

@@ -18,7 +18,7 @@ _HOST = re.compile(rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[a-fA-F0-9:]+\])(?::[0-9]+)?"
 _COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _REPOSITORY = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
-_BARE_HASH = re.compile(r"[a-f0-9]{64}")
+_BARE_HASH = re.compile(r"(?:sha256:)?[a-f0-9]{64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class Reference:
             UsageError: not a reference; the message says what is wrong with it.
         """
         if _BARE_HASH.fullmatch(text):
-            raise UsageError(f"{text[:12]}… is an image ID, which registries don't know", hint="name a repository")
+            raise UsageError(f"{text[:19]}… is an image ID, which registries don't know", hint="name a repository")
         named, at, digest_text = text.partition("@")
         digest = _digest(digest_text, text) if at else None
         head, colon, tail = named.rpartition(":")

@@ -1,0 +1,154 @@
+"""Compression: the same bytes each time, and every way in which a stream can be broken."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import lzma
+import random
+import subprocess
+import sys
+
+import pytest
+import zstandard
+from hypothesis import given
+from hypothesis import strategies as st
+
+from imgmove.errors import ImgmoveError, MalformedContent, Truncated, UsageError
+from imgmove.ports import Reader
+from imgmove.streams import BytesReader
+from imgmove.wire import codec
+from tests.conftest import FIXTURES
+
+TEXT = b"".join(random.Random(1).choices([b"content ", b"addressing ", b"layers ", b"\0\0\0\0"], k=200_000))
+SAMPLES = {"gzip": "gz", "zstd": "zst", "xz": "xz", "bzip2": "bz2"}
+
+
+def packed(compression: str, content: bytes) -> bytes:
+    """By the reference tools' own libraries."""
+    if compression == "gzip":
+        return gzip.compress(content, 1)
+    if compression == "zstd":
+        return zstandard.ZstdCompressor().compress(content)
+    return (lzma.compress if compression == "xz" else bz2.compress)(content)
+
+
+class Dribble:
+    """Gives out pieces of odd sizes."""
+
+    def __init__(self, content: bytes, seed: int) -> None:
+        self._inner = io.BytesIO(content)
+        self._random = random.Random(seed)
+
+    def read(self, size: int = -1, /) -> bytes:
+        limit = self._random.randrange(1, 300_000)
+        return self._inner.read(limit if size < 0 else min(size, limit))
+
+    def close(self) -> None:
+        pass
+
+
+def everything(reader: Reader, size: int = 1 << 18) -> bytes:
+    return b"".join(iter(lambda: reader.read(size), b""))
+
+
+@pytest.mark.parametrize(("compression", "suffix"), SAMPLES.items())
+def test_samples_from_elsewhere(compression: str, suffix: str) -> None:
+    content = (FIXTURES / "compression" / f"Hello.{suffix}").read_bytes()
+    assert codec.sniff(content) == compression
+    assert everything(codec.decompressing(BytesReader(content), compression)) == b"Hello"
+
+
+def test_what_is_not_compressed() -> None:
+    assert codec.sniff(b"") == codec.sniff(b"hello") == "none"
+    assert codec.sniff(b"\x50\x2a\x4d\x18") == "zstd"
+    reader = BytesReader(b"x")
+    assert codec.decompressing(reader, "none") is reader
+    assert codec.compressing(reader, "none") is reader
+    for work in (codec.compressing, codec.decompressing):
+        with pytest.raises(UsageError):
+            work(reader, "lzip")
+
+
+@pytest.mark.parametrize("compression", ["gzip", "zstd"])
+@pytest.mark.parametrize("level", [None, 1, 9])
+def test_the_same_bytes_however_they_come(compression: str, level: int | None) -> None:
+    once = everything(codec.compressing(BytesReader(TEXT), compression, level))
+    again = everything(codec.compressing(Dribble(TEXT, 2), compression, level), 777)
+    packer = codec.packer(compression, level)
+    pushed = b"".join(packer.compress(TEXT[at : at + 1000]) for at in range(0, len(TEXT), 1000)) + packer.flush()
+    assert once == again == pushed
+    assert everything(codec.decompressing(BytesReader(once), compression)) == TEXT
+    if compression == "gzip":
+        assert gzip.decompress(once) == TEXT
+        assert once[4:8] == bytes(4), "a time in the header would change with every run"
+
+
+@given(st.binary(max_size=5000), st.sampled_from(["gzip", "zstd"]), st.integers(1, 5000))
+def test_round_trips(content: bytes, compression: str, size: int) -> None:
+    reader = codec.decompressing(codec.compressing(BytesReader(content), compression), compression)
+    assert everything(reader, size) == content
+
+
+@pytest.mark.parametrize("compression", SAMPLES)
+def test_several_streams_are_one_content(compression: str) -> None:
+    content = packed(compression, b"one") + packed(compression, TEXT) + packed(compression, b"two")
+    assert everything(codec.decompressing(BytesReader(content + bytes(3000)), compression)) == b"one" + TEXT + b"two"
+
+
+def test_skippable_frames_are_skipped() -> None:
+    skippable = b"\x50\x2a\x4d\x18\x04\0\0\0abcd"
+    content = skippable + packed("zstd", b"one") + skippable + packed("zstd", b"two")
+    assert everything(codec.decompressing(BytesReader(content), "zstd")) == b"onetwo"
+
+
+@pytest.mark.parametrize("compression", SAMPLES)
+def test_broken_streams(compression: str) -> None:
+    content = packed(compression, TEXT)
+    with pytest.raises(MalformedContent, match="something else"):
+        everything(codec.decompressing(BytesReader(content + b"garbage"), compression))
+    for cut in (1, 9, len(content) // 2, len(content) - 3):
+        with pytest.raises(Truncated):
+            everything(codec.decompressing(BytesReader(content[:-cut]), compression))
+    broken = bytearray(content)
+    broken[len(broken) // 2] ^= 0xFF
+    with pytest.raises(ImgmoveError):
+        everything(codec.decompressing(BytesReader(bytes(broken)), compression))
+
+
+@given(st.binary(min_size=1, max_size=200), st.sampled_from(list(SAMPLES)))
+def test_noise_only_fails(noise: bytes, compression: str) -> None:
+    try:
+        everything(codec.decompressing(BytesReader(packed(compression, b"")[:6] + noise), compression))
+    except ImgmoveError as error:
+        assert "\n" not in str(error)
+
+
+@pytest.mark.memory
+@pytest.mark.parametrize("compression", ["gzip", "zstd", "xz", "bzip2"])
+def test_a_bomb_is_read_in_little_memory(compression: str) -> None:
+    program = f"""
+import resource, io
+from imgmove.wire import codec
+from tests.wire.test_codec import packed
+bomb = packed({compression!r}, bytes(256 << 20))
+before = int(open("/proc/self/status").read().split("VmRSS:")[1].split()[0])
+reader, total, most = codec.decompressing(io.BytesIO(bomb), {compression!r}), 0, 0
+while data := reader.read(1 << 18):
+    total += len(data)
+    most = max(most, int(open("/proc/self/status").read().split("VmRSS:")[1].split()[0])) if total % (8 << 20) == 0 else most
+assert total == 256 << 20, total
+assert most - before < 64 << 10, most - before
+"""
+    if sys.platform != "linux":
+        pytest.skip("reads /proc")
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_a_window_too_large_is_refused() -> None:
+    settings = zstandard.ZstdCompressionParameters.from_level(3, window_log=28)
+    content = zstandard.ZstdCompressor(compression_params=settings).compressobj()
+    stream = content.compress(bytes(1 << 20)) + content.flush()
+    with pytest.raises(MalformedContent):
+        everything(codec.decompressing(BytesReader(stream), "zstd"))
