@@ -13,7 +13,7 @@ demo: $(VENV)/.runs ## Move a small real image from registry to archive to layou
 	@$(BIN)/python examples/demo.py
 
 test: $(VENV)/.develops real-servers ## Run all tests
-	$(BIN)/python -m pytest -n auto $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n auto --dist loadgroup $(PYTEST_ARGS)
 
 lint: $(VENV)/.develops ## Check style and types
 	$(BIN)/ruff check .
