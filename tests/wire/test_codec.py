@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import hashlib
 import io
 import lzma
 import random
 import subprocess
 import sys
+import zlib
 
 import pytest
 import zstandard
@@ -49,6 +51,20 @@ class Dribble:
         pass
 
 
+class Drops:
+    """Gives out a few bytes at a time."""
+
+    def __init__(self, content: bytes, most: int) -> None:
+        self._inner = io.BytesIO(content)
+        self._most = most
+
+    def read(self, size: int = -1, /) -> bytes:
+        return self._inner.read(self._most if size < 0 else min(size, self._most))
+
+    def close(self) -> None:
+        pass
+
+
 def everything(reader: Reader, size: int = 1 << 18) -> bytes:
     return b"".join(iter(lambda: reader.read(size), b""))
 
@@ -71,6 +87,12 @@ def test_what_is_not_compressed() -> None:
             work(reader, "lzip")
 
 
+def test_a_tar_may_begin_with_any_name() -> None:
+    assert codec.sniff(b"BZh9 notes.txt".ljust(512, b"\0")) == "none"
+    assert codec.sniff(b"\x1f\x8b".ljust(512, b"\0")) == "none"
+    assert codec.sniff(bz2.compress(b"")) == codec.sniff(bz2.compress(b"x", 1)) == "bzip2"
+
+
 @pytest.mark.parametrize("compression", ["gzip", "zstd"])
 @pytest.mark.parametrize("level", [None, 1, 9])
 def test_the_same_bytes_however_they_come(compression: str, level: int | None) -> None:
@@ -82,13 +104,44 @@ def test_the_same_bytes_however_they_come(compression: str, level: int | None) -
     assert everything(codec.decompressing(BytesReader(once), compression)) == TEXT
     if compression == "gzip":
         assert gzip.decompress(once) == TEXT
-        assert once[4:8] == bytes(4), "a time in the header would change with every run"
+        assert once[:8] == b"\x1f\x8b\x08\0\0\0\0\0", "no name, no time"
+        assert once[9] == 0xFF, "no operating system"
+
+
+def test_threads_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    content = random.Random(3).randbytes(3 << 20) * 7
+    results = set()
+    for threads in (1, 2, 5):
+        monkeypatch.setattr(codec, "_ZSTD_THREADS", threads)
+        results.add(hashlib.sha256(everything(codec.compressing(BytesReader(content), "zstd"))).digest())
+    assert len(results) == 1
+
+
+@pytest.mark.parametrize(("compression", "level"), [("gzip", 0), ("gzip", 10), ("zstd", 0), ("zstd", 23)])
+def test_levels_that_do_not_exist(compression: str, level: int) -> None:
+    with pytest.raises(UsageError, match="level"):
+        codec.packer(compression, level)
 
 
 @given(st.binary(max_size=5000), st.sampled_from(["gzip", "zstd"]), st.integers(1, 5000))
 def test_round_trips(content: bytes, compression: str, size: int) -> None:
     reader = codec.decompressing(codec.compressing(BytesReader(content), compression), compression)
-    assert everything(reader, size) == content
+    pieces = list(iter(lambda: reader.read(size), b""))
+    assert b"".join(pieces) == content
+    assert max(map(len, pieces), default=0) <= size
+
+
+@given(st.data(), st.sampled_from(list(SAMPLES)))
+def test_streams_in_a_row_at_wild_sizes(data: st.DataObject, compression: str) -> None:
+    parts = data.draw(
+        st.lists(st.binary(max_size=300) | st.integers(0, 60_000).map(lambda size: TEXT[:size]), max_size=4)
+    )
+    padding = bytes(data.draw(st.integers(0, 40)))
+    stream = b"".join(packed(compression, part) for part in [*parts, b"end"]) + padding
+    reader = codec.decompressing(Drops(stream, data.draw(st.integers(1, 50))), compression)
+    pieces = list(iter(lambda: reader.read(data.draw(st.integers(1, 70_000))), b""))
+    assert b"".join(pieces) == b"".join(parts) + b"end"
+    assert reader.read(1) == b"", "the end stays the end"
 
 
 @pytest.mark.parametrize("compression", SAMPLES)
@@ -103,6 +156,29 @@ def test_skippable_frames_are_skipped() -> None:
     assert everything(codec.decompressing(BytesReader(content), "zstd")) == b"onetwo"
 
 
+def test_all_that_a_gzip_header_may_hold() -> None:
+    """RFC 1952, section 2.3: extra field, name, comment and a checksum of the header itself."""
+    head = b"\x1f\x8b\x08\x1e" + b"\1\2\3\4\0\3" + b"\x04\0SG\0\0" + b"layer.tar\0" + b"words\0"
+    head += (zlib.crc32(head) & 0xFFFF).to_bytes(2, "little")
+    plain = gzip.compress(TEXT)
+    assert everything(codec.decompressing(BytesReader((head + plain[10:]) * 2), "gzip")) == TEXT * 2
+
+
+@pytest.mark.parametrize("at", [-8, -4], ids=["checksum", "size"])
+def test_the_trailer_of_gzip_is_checked(at: int) -> None:
+    broken = bytearray(gzip.compress(b"content"))
+    broken[at] ^= 1
+    with pytest.raises(MalformedContent):
+        everything(codec.decompressing(BytesReader(bytes(broken)), "gzip"))
+
+
+def test_the_checksum_of_zstd_is_written_and_checked() -> None:
+    broken = bytearray(everything(codec.compressing(BytesReader(b"content"), "zstd")))
+    broken[-1] ^= 1
+    with pytest.raises(MalformedContent):
+        everything(codec.decompressing(BytesReader(bytes(broken)), "zstd"))
+
+
 @pytest.mark.parametrize("compression", SAMPLES)
 def test_broken_streams(compression: str) -> None:
     content = packed(compression, TEXT)
@@ -113,8 +189,10 @@ def test_broken_streams(compression: str) -> None:
             everything(codec.decompressing(BytesReader(content[:-cut]), compression))
     broken = bytearray(content)
     broken[len(broken) // 2] ^= 0xFF
-    with pytest.raises(ImgmoveError):
+    with pytest.raises((MalformedContent, Truncated)):
         everything(codec.decompressing(BytesReader(bytes(broken)), compression))
+    with pytest.raises(Truncated):
+        everything(codec.decompressing(BytesReader(b""), compression))
 
 
 @given(st.binary(min_size=1, max_size=200), st.sampled_from(list(SAMPLES)))
@@ -150,5 +228,19 @@ def test_a_window_too_large_is_refused() -> None:
     settings = zstandard.ZstdCompressionParameters.from_level(3, window_log=28)
     content = zstandard.ZstdCompressor(compression_params=settings).compressobj()
     stream = content.compress(bytes(1 << 20)) + content.flush()
-    with pytest.raises(MalformedContent):
-        everything(codec.decompressing(BytesReader(stream), "zstd"))
+    wide = lzma.compress(b"x", filters=[{"id": lzma.FILTER_LZMA2, "dict_size": 256 << 20}])
+    for compression, packed in (("zstd", stream), ("xz", wide)):
+        with pytest.raises(MalformedContent, match="window of more than 128 MiB"):
+            everything(codec.decompressing(BytesReader(packed), compression))
+
+
+def test_a_window_of_128_mebibytes_is_taken() -> None:
+    settings = zstandard.ZstdCompressionParameters.from_level(3, window_log=27)
+    content = zstandard.ZstdCompressor(compression_params=settings).compressobj()
+    stream = content.compress(TEXT) + content.flush()
+    assert everything(codec.decompressing(BytesReader(stream), "zstd")) == TEXT
+
+
+def test_libraries_are_imported_when_they_are_needed() -> None:
+    program = "import sys, imgmove.wire.codec; assert not {'isal', 'zstandard', 'lzma', 'bz2'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", program], check=True)
