@@ -2,72 +2,90 @@
 
 Two formats exist: *simple signing* (a small JSON document under the tag ``sha256-….sig``, its signature in an
 annotation) and *sigstore bundles* (a DSSE envelope or a bare signature, attached as a referrer). What proves that a key
-was used at a certain time, a transparency log, is not looked at: a key that one trusts is enough here.
+was used at a certain time, a transparency log, is not looked at, nor are certificates: a key that one trusts is enough
+here.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
-import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from imgmove.errors import SignatureError, UsageError
 from imgmove.model.digest import Digest
 
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+    from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
+    from cryptography.hazmat.primitives.hashes import HashAlgorithm
+
 SIMPLE_SIGNING = "application/vnd.dev.cosign.simplesigning.v1+json"
 DSSE = "application/vnd.dsse.envelope.v1+json"
+IMAGE_SIGNATURE = "https://sigstore.dev/cosign/sign/v1"
+"""What an in-toto statement of cosign 3 claims that is a signature of an image, not something said about it."""
+
 _BUNDLE = "application/vnd.dev.sigstore.bundle"
 _SIGNATURE = "dev.cosignproject.cosign/signature"
+_CERTIFICATE = "dev.sigstore.cosign/certificate"
 _SIMPLE_TYPE = "cosign container image signature"
 _IN_TOTO = "application/vnd.in-toto+json"
+_STATEMENT = "https://in-toto.io/Statement/"
+_HASHES = ("sha256", "sha384", "sha512")
+_FOREIGN = "the signature was made by another key, or what it signs was changed"
+_CERTIFIED = "the signature was made by another key, which came with a certificate"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class PublicKey:
     """A key that signatures are checked with."""
 
-    _key: Any
+    _key: EllipticCurvePublicKey | RSAPublicKey | Ed25519PublicKey
 
     def accepts(self, signature: bytes, message: bytes) -> bool:
-        """Whether the signature is this key's over the message."""
-        from cryptography.exceptions import InvalidSignature
-        from cryptography.hazmat.primitives import hashes
-        from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
+        """Whether the signature is this key's over the message.
 
-        key = self._key
-        with contextlib.suppress(InvalidSignature):
-            if isinstance(key, ec.EllipticCurvePublicKey):
-                key.verify(signature, message, ec.ECDSA(_curve_hash(key)))
-                return True
-            if isinstance(key, ed25519.Ed25519PublicKey):
-                key.verify(signature, message)
-                return True
-        if isinstance(key, rsa.RSAPublicKey):
-            pss = padding.PSS(padding.MGF1(hashes.SHA256()), padding.PSS.AUTO)
-            for scheme in (padding.PKCS1v15(), pss):
-                with contextlib.suppress(InvalidSignature):
-                    key.verify(signature, message, scheme, hashes.SHA256())
-                    return True
-        return False
+        ECDSA and RSA may have hashed with any SHA-2: cosign takes SHA-256 for keys in files whatever their size, key
+        services and newer releases take what fits the key (https://github.com/sigstore/cosign/issues/946).
+        """
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+        if isinstance(self._key, Ed25519PublicKey):
+            return _is_valid(self._key, signature, message)
+        return any(_is_valid(self._key, signature, message, *scheme) for scheme in self._schemes())
 
     def accepts_hash(self, signature: bytes, digest: Digest) -> bool:
-        """Whether the signature is this key's over content of this digest, which is not at hand (ECDSA alone)."""
-        from cryptography.exceptions import InvalidSignature
-        from cryptography.hazmat.primitives import hashes
-        from cryptography.hazmat.primitives.asymmetric import ec
-        from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
+        """Whether the signature is this key's over content of this digest, which is not at hand.
 
-        key = self._key
-        if not isinstance(key, ec.EllipticCurvePublicKey) or digest.algorithm != "sha256":
-            return False
-        with contextlib.suppress(InvalidSignature, ValueError):
-            key.verify(signature, bytes.fromhex(digest.hex), ec.ECDSA(Prehashed(hashes.SHA256())))
-            return True
-        return False
+        Raises:
+            SignatureError: nobody can tell: Ed25519 signs the content itself.
+        """
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+        if isinstance(self._key, Ed25519PublicKey):
+            raise SignatureError("an Ed25519 signature of a bare file can't be checked by the file's digest")
+        message = bytes.fromhex(digest.hex)
+        schemes = self._schemes((digest.algorithm,), is_hashed=True)
+        return any(_is_valid(self._key, signature, message, *scheme) for scheme in schemes)
+
+    def _schemes(self, names: Sequence[str] = _HASHES, *, is_hashed: bool = False) -> list[tuple[Any, ...]]:
+        """What ``verify`` of the key's kind takes beside signature and message, for each way in which it may sign."""
+        from cryptography.hazmat.primitives.asymmetric import ec, padding, utils
+
+        schemes: list[tuple[Any, ...]] = []
+        for plain in map(_hash, names):
+            used: HashAlgorithm | Prehashed = utils.Prehashed(plain) if is_hashed else plain
+            if isinstance(self._key, ec.EllipticCurvePublicKey):
+                schemes.append((ec.ECDSA(used),))
+            else:
+                schemes.append((padding.PKCS1v15(), used))
+                schemes.append((padding.PSS(padding.MGF1(plain), padding.PSS.AUTO), used))
+        return schemes
 
 
 def load_public_key(pem: bytes) -> PublicKey:
@@ -83,8 +101,7 @@ def load_public_key(pem: bytes) -> PublicKey:
     try:
         key = load_pem_public_key(pem)
     except (ValueError, TypeError, UnsupportedAlgorithm):
-        hint = "this is a private key; cosign public-key gives the other half" if b"PRIVATE KEY" in pem else ""
-        raise UsageError("not a public key in PEM form", hint=hint) from None
+        raise UsageError("not a public key in PEM form", hint=_hint(pem)) from None
     if not isinstance(key, ec.EllipticCurvePublicKey | rsa.RSAPublicKey | ed25519.Ed25519PublicKey):
         raise UsageError("only ECDSA, RSA and Ed25519 keys can be used")
     return PublicKey(key)
@@ -103,58 +120,114 @@ class Signature:
     content: bytes
     annotations: Mapping[str, str]
 
-    def check(self, key: PublicKey, digest: Digest) -> None:
+    def check(self, key: PublicKey, digest: Digest) -> str:
         """Makes sure that the key signed this digest.
+
+        Returns:
+            What was signed: `IMAGE_SIGNATURE`, or the predicate type of an attestation, by which the key's owner says
+            something about the image, not necessarily good.
 
         Raises:
             SignatureError: it didn't; the message says why.
         """
         if self.media_type == SIMPLE_SIGNING:
-            signature = _decoded(self.annotations.get(_SIGNATURE), "signature")
-            _check_simple(key, self.content, signature, digest)
-        elif self.media_type == DSSE:
-            _check_dsse(key, _object(self.content, "envelope"), digest)
-        else:
-            _check_bundle(key, _object(self.content, "bundle"), digest)
+            return self._check_simple(key, digest)
+        if self.media_type == DSSE:
+            return _check_dsse(key, _object(self.content, "envelope"), digest)
+        return _check_bundle(key, _object(self.content, "bundle"), digest)
+
+    def _check_simple(self, key: PublicKey, digest: Digest) -> str:
+        signature = _decoded(self.annotations.get(_SIGNATURE), "signature")
+        if not key.accepts(signature, self.content):
+            raise SignatureError(_CERTIFIED if self.annotations.get(_CERTIFICATE) else _FOREIGN)
+        critical = _member(_object(self.content, "signed document"), "critical")
+        if critical.get("type") != _SIMPLE_TYPE:
+            raise SignatureError("the signed document is no signature of an image")
+        named = _member(critical, "image").get("docker-manifest-digest")
+        if named != str(digest):
+            raise SignatureError(f"the signature is for another image, {ascii(named)[:80]}")
+        return IMAGE_SIGNATURE
 
 
-def _check_simple(key: PublicKey, payload: bytes, signature: bytes, digest: Digest) -> None:
-    if not key.accepts(signature, payload):
-        raise SignatureError("the signature was made by another key, or what it signs was changed")
-    critical = _member(_object(payload, "signed document"), "critical")
-    if critical.get("type") != _SIMPLE_TYPE:
-        raise SignatureError("the signed document is no signature of an image")
-    named = _member(critical, "image").get("docker-manifest-digest")
-    if named != str(digest):
-        raise SignatureError(f"the signature is for another image, {str(named)[:80]}")
-
-
-def _check_dsse(key: PublicKey, envelope: Mapping[str, Any], digest: Digest) -> None:
-    """DSSE protocol, version 1: the signature is over type and payload together."""
+def _check_dsse(key: PublicKey, envelope: Mapping[str, Any], digest: Digest, foreign: str = _FOREIGN) -> str:
+    """DSSE protocol, version 1: one signature of the key is enough, over type and payload together."""
     kind, payload = envelope.get("payloadType"), _decoded(envelope.get("payload"), "payload")
     if not isinstance(kind, str):
         raise SignatureError("the envelope does not say what it holds")
     encoded = kind.encode("utf-8", "surrogatepass")
     message = b"DSSEv1 %d %b %d %b" % (len(encoded), encoded, len(payload), payload)
-    signatures = envelope.get("signatures")
-    texts = [item.get("sig") for item in signatures if isinstance(item, dict)] if isinstance(signatures, list) else []
-    if not any(key.accepts(_decoded(text, "signature"), message) for text in texts):
-        raise SignatureError("the signature was made by another key, or what it signs was changed")
+    if not any(key.accepts(signature, message) for signature in _signatures(envelope)):
+        raise SignatureError(foreign)
     if kind != _IN_TOTO:
-        raise SignatureError(f"the envelope holds {kind[:80]}, which names no image")
-    subjects = _object(payload, "statement").get("subject")
+        raise SignatureError(f"the envelope holds {ascii(kind)[:80]}, which names no image")
+    return _check_statement(_object(payload, "statement"), digest)
+
+
+def _signatures(envelope: Mapping[str, Any]) -> list[bytes]:
+    """Those that can be read: a broken one must not hide a good one."""
+    signatures = envelope.get("signatures")
+    found: list[bytes] = []
+    for item in signatures if isinstance(signatures, list) else ():
+        try:
+            found.append(_decoded(item.get("sig") if isinstance(item, dict) else None, "signature"))
+        except SignatureError:
+            continue
+    return found
+
+
+def _check_statement(statement: Mapping[str, Any], digest: Digest) -> str:
+    """In-toto attestation framework, *Statement*."""
+    if not str(statement.get("_type")).startswith(_STATEMENT):
+        raise SignatureError("the envelope holds no in-toto statement")
+    subjects = statement.get("subject")
     hashes = [item.get("digest") for item in subjects if isinstance(item, dict)] if isinstance(subjects, list) else []
     if not any(isinstance(item, dict) and item.get(digest.algorithm) == digest.hex for item in hashes):
         raise SignatureError("the signature is for another image")
+    return str(statement.get("predicateType"))
 
 
-def _check_bundle(key: PublicKey, bundle: Mapping[str, Any], digest: Digest) -> None:
+def _check_bundle(key: PublicKey, bundle: Mapping[str, Any], digest: Digest) -> str:
+    material = bundle.get("verificationMaterial")
+    is_certified = isinstance(material, dict) and bool({"certificate", "x509CertificateChain"} & material.keys())
+    foreign = _CERTIFIED if is_certified else _FOREIGN
     if "dsseEnvelope" in bundle:
-        _check_dsse(key, _member(bundle, "dsseEnvelope"), digest)
-        return
+        return _check_dsse(key, _member(bundle, "dsseEnvelope"), digest, foreign)
     message = _member(bundle, "messageSignature")
+    hashed = message.get("messageDigest")
+    if isinstance(hashed, dict):
+        if hashed.get("algorithm") != digest.algorithm.upper().replace("SHA", "SHA2_"):
+            raise SignatureError(f"the signature is not over the {digest.algorithm} hash by which the image is known")
+        if _decoded(hashed.get("digest"), "digest") != bytes.fromhex(digest.hex):
+            raise SignatureError("the signature is for another image")
     if not key.accepts_hash(_decoded(message.get("signature"), "signature"), digest):
-        raise SignatureError("the signature was made by another key, or for another image")
+        raise SignatureError(foreign)
+    return IMAGE_SIGNATURE
+
+
+def _is_valid(key: Any, signature: bytes, *message_and_scheme: Any) -> bool:
+    from cryptography.exceptions import InvalidSignature
+
+    try:
+        key.verify(signature, *message_and_scheme)
+    except (InvalidSignature, ValueError):
+        # ValueError: the key is too small for this hash.
+        return False
+    return True
+
+
+def _hash(name: str) -> HashAlgorithm:
+    from cryptography.hazmat.primitives import hashes
+
+    found: dict[str, HashAlgorithm] = {"sha256": hashes.SHA256(), "sha384": hashes.SHA384(), "sha512": hashes.SHA512()}
+    return found[name]
+
+
+def _hint(pem: bytes) -> str:
+    if b"PRIVATE KEY" in pem:
+        return "this is a private key; cosign public-key gives the other half"
+    if b"BEGIN CERTIFICATE" in pem:
+        return "this is a certificate; openssl x509 -pubkey -noout gives its key"
+    return ""
 
 
 def _object(content: bytes, what: str) -> Mapping[str, Any]:
@@ -175,16 +248,10 @@ def _member(document: Mapping[str, Any], key: str) -> Mapping[str, Any]:
 
 
 def _decoded(text: object, what: str) -> bytes:
+    """Base64 of either alphabet, as DSSE asks of verifiers."""
     if not isinstance(text, str):
         raise SignatureError(f"there is no {what}")
     try:
-        return base64.b64decode(text, validate=True)
+        return base64.b64decode(text.replace("-", "+").replace("_", "/"), validate=True)
     except (binascii.Error, ValueError):
         raise SignatureError(f"the {what} is not base64") from None
-
-
-def _curve_hash(key: Any) -> Any:
-    """What sigstore hashes with for a curve: SHA-256 for P-256, more for larger ones."""
-    from cryptography.hazmat.primitives import hashes
-
-    return {256: hashes.SHA256(), 384: hashes.SHA384(), 521: hashes.SHA512()}.get(key.curve.key_size, hashes.SHA256())
