@@ -62,7 +62,7 @@ class Endpoints:
             NotAvailableYet: the form is one of a later version.
         """
         _refuse_later_forms(location)
-        if isinstance(location, PipeLocation) and self._stdin is None and _is_file(sys.stdin.fileno()):
+        if isinstance(location, PipeLocation) and self._stdin is None and _is_stdin_a_file():
             return ArchiveLocation("archive", "/dev/stdin")
         if not isinstance(location, PathLocation):
             return location
@@ -213,5 +213,9 @@ def _refuse_later_forms(location: Location) -> None:
         raise NotAvailableYet(f"{location}: bundles are not available yet")
 
 
-def _is_file(descriptor: int) -> bool:
-    return stat.S_ISREG(os.fstat(descriptor).st_mode)
+def _is_stdin_a_file() -> bool:
+    try:
+        return stat.S_ISREG(os.fstat(sys.stdin.fileno()).st_mode)
+    except (OSError, ValueError):
+        # Whoever embeds us may have replaced or closed stdin.
+        return False

@@ -21,6 +21,7 @@ INDEX = "index.json"
 MARKER = "oci-layout"
 MARKER_CONTENT = to_json_bytes({"imageLayoutVersion": "1.0.0"})
 _LARGEST_INDEX = 64 << 20
+_OWN_NAMES = frozenset({MARKER, "blobs"})
 
 
 def blob_path(digest: Digest) -> str:
@@ -196,7 +197,7 @@ class Layout(LayoutReader):
         status = files.status(path)
         if status is not None and not status.is_folder:
             raise UsageError(f"{path} is a file, not an OCI layout", hint="an archive's name ends in .tar")
-        if files.status(layout._at(INDEX)) is None and any(not name.startswith(".") for name in files.list(path)):
+        if files.status(layout._at(INDEX)) is None and not _OWN_NAMES.issuperset(files.list(path)):
             raise UsageError(f"{path} holds other files and is not an OCI layout", hint="name a new or empty folder")
         layout._check_version()
         return layout

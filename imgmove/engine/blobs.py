@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
@@ -16,6 +18,9 @@ from imgmove.ports import BlobFinished, BlobMounter, BlobStarted, BlobWriter, Re
 from imgmove.streams import ContentCheck, HashingReader, VerifyingReader, WatchedReader, drain
 
 Result = TypeVar("Result")
+
+# Compressors take processors and memory, unlike blobs that merely flow through.
+_CONVERTING = threading.BoundedSemaphore(max(2, min(4, os.cpu_count() or 2)))
 
 
 class SidedReader:
@@ -93,7 +98,8 @@ class BlobMover:
             start = check.rewind(held)
             reader = self._opened(blob, start)
             try:
-                on_destination(lambda: upload.write(VerifyingReader(reader, check, skip=held - start)))
+                verified = SidedReader(VerifyingReader(reader, check, skip=held - start))
+                on_destination(lambda: upload.write(verified))
             finally:
                 reader.close()
             on_destination(lambda: upload.commit(descriptor))
@@ -109,22 +115,26 @@ class BlobMover:
         """Sends a blob in another compression. What breaks starts over, as a compressor can't be rewound."""
 
         def attempt() -> Descriptor:
-            upload = self._begin(blob, None)
-            try:
-                upload.resume()
-                reader = self.conversion(blob, recipe)
-                try:
-                    on_destination(lambda: upload.write(reader))
-                finally:
-                    reader.close()
-                result = _described(blob.descriptor, recipe, reader)
-                on_destination(lambda: upload.commit(result))
-            except BaseException:
-                upload.abort()
-                raise
-            return result
+            with _CONVERTING:
+                return self._convert_once(blob, recipe)
 
         return self.run.persist(f"converting {blob.descriptor.digest.short}", attempt)
+
+    def _convert_once(self, blob: PlannedBlob, recipe: Recipe) -> Descriptor:
+        upload = self._begin(blob, None)
+        try:
+            on_destination(upload.resume)
+            reader = self.conversion(blob, recipe)
+            try:
+                on_destination(lambda: upload.write(reader))
+            finally:
+                reader.close()
+            result = _described(blob.descriptor, recipe, reader)
+            on_destination(lambda: upload.commit(result))
+        except BaseException:
+            upload.abort()
+            raise
+        return result
 
     def measure(self, blob: PlannedBlob, recipe: Recipe) -> Descriptor:
         """What a conversion will give, found by doing it for nobody."""
@@ -143,7 +153,7 @@ class BlobMover:
         """The blob in its new compression, verified in its old one."""
         assert self.conversions is not None
         codec = self.conversions.codec
-        reader: Reader = VerifyingReader(self._opened(blob, 0), ContentCheck(blob.descriptor))
+        reader: Reader = SidedReader(VerifyingReader(self._opened(blob, 0), ContentCheck(blob.descriptor)))
         if recipe.before != "none":
             reader = SidedReader(codec.decompressing(reader, recipe.before))
         if recipe.after != "none":

@@ -140,7 +140,7 @@ class _PipeMover:
 
     def _send(self, arrival: Arrival, peek: PeekReader, recipe: Recipe | None) -> None:
         named = Descriptor(media_types.OCTET_STREAM, arrival.digest, arrival.size) if arrival.digest else None
-        plain: Reader = VerifyingReader(peek, ContentCheck(named)) if named else HashingReader(peek)
+        plain: Reader = SidedReader(VerifyingReader(peek, ContentCheck(named))) if named else HashingReader(peek)
         stored = HashingReader(self._converted(plain, recipe)) if recipe else plain
         self.piping.run.observer.on(BlobStarted(arrival.key, arrival.key[:12], None if recipe else arrival.size))
 

@@ -75,8 +75,11 @@ class LocalFiles:
 
     def make_folder(self, path: str) -> None:
         """Makes a folder with its parents."""
-        with _explained(path):
-            os.makedirs(path, exist_ok=True)
+        try:
+            with _explained(path):
+                os.makedirs(path, exist_ok=True)
+        except NotFound:
+            raise LocalError(f"{path}: no folder can be made there") from None
 
     def write(self, path: str, content: bytes) -> None:
         """Replaces a small file in one step."""

@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -213,7 +214,7 @@ def test_umoci_unpacks_our_layout(images: Path, settings: Settings, tmp_path: Pa
     assert (tmp_path / "bundle" / "rootfs").is_dir()
 
 
-def skopeo(verb: str, *words: str) -> dict[str, list[str]]:
+def skopeo(verb: str, *words: str) -> dict[str, Any]:
     """Runs skopeo; what it says as JSON, if anything."""
     insecure = "--tls-verify=false" if verb == "inspect" else "--src-tls-verify=false"
     done = subprocess.run(["skopeo", "--insecure-policy", verb, insecure, *words], capture_output=True, text=True)
@@ -304,9 +305,9 @@ def test_several_images_in_one_archive(
 def test_docker_archives_of_other_shapes(settings: Settings, tmp_path: Path, plain_registry: RealRegistry) -> None:
     image = build_many_layers(3)
     digests = set()
-    for number, shape in enumerate(({}, {"manifest_first": True}, {"lower": True})):
+    for number, (is_first, is_lower) in enumerate(((False, False), (True, False), (False, True))):
         path = tmp_path / f"{number}.tar"
-        docker_archive(path, image, **shape)
+        docker_archive(path, image, manifest_first=is_first, lower=is_lower)
         with imgmove.Session(settings) as session:
             place = f"{plain_registry.host}/shapes/x{uuid.uuid4().hex[:8]}:1"
             report = imgmove.copy(str(path), place, session=session)

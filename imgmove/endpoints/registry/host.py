@@ -16,7 +16,7 @@ from imgmove.wire.http.client import origin
 from imgmove.wire.http.errors import NotTls
 
 _HUB_ADDRESS = "registry-1.docker.io"
-_MOST_CHALLENGES = 2
+_MOST_CHALLENGES = 5
 
 
 @dataclass(frozen=True)
@@ -42,13 +42,13 @@ class RegistryHost:
     Attributes:
         name: the host as people write it.
         has_referrers_api: None as long as nobody asked.
-        wants_chunks: whether something on the way refused a large request, so that uploads go in pieces.
+        largest_request: bytes, once something on the way refused a larger one, so that uploads go in pieces.
     """
 
     def __init__(self, access: Access, client: HttpClient) -> None:
         self.name = access.host
         self.has_referrers_api: bool | None = None
-        self.wants_chunks = False
+        self.largest_request: int | None = None
         self._client = client
         self._access = access
         self._authenticator = Authenticator(client, access.host, access.credentials)

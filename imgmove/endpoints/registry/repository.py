@@ -24,6 +24,7 @@ from imgmove.wire.http import Body, check_status
 _ONE_PATCH_ONLY = ("gcr.io", "pkg.dev")
 _MOST_CLASHES = 5
 _DELETED = (202, 200, 204)
+_NO_HEAD = frozenset({405, 501})
 _CANNOT_DELETE_TAGS = frozenset({400, 405, 501})
 
 
@@ -60,12 +61,23 @@ class RegistryRepository(RegistrySource):
             return found is not None and found.size == descriptor.size
         response = self.host.send("HEAD", self._blob(descriptor.digest), self.scopes)
         response.close()
+        if response.status in _NO_HEAD:
+            return self._has_by_get(descriptor)
         if response.status == 404:
             return False
         check_status(response, 200, what=f"asking {self.label} for blob {descriptor.digest.short}")
         # Pull-through caches claim blobs of which they have only a part.
         length = response.headers.get("content-length", "")
         return not length.isdigit() or int(length) == descriptor.size
+
+    def _has_by_get(self, descriptor: Descriptor) -> bool:
+        """Where nobody answers HEAD: asks for the first byte, and leaves before more than that comes."""
+        response = self.host.send("GET", self._blob(descriptor.digest), self.scopes, {"Range": "bytes=0-0"})
+        if response.status == 404:
+            response.close()
+            return False
+        check_status(response, 200, 206, 416, what=f"asking {self.label} for blob {descriptor.digest.short}").close()
+        return True
 
     def put_blob(self, descriptor: Descriptor | None) -> BlobWriter:
         """Begins an upload; nothing is asked before `BlobWriter.resume`."""

@@ -18,6 +18,7 @@ CHUNK = 8 << 20
 
 _OCTETS = {"Content-Type": "application/octet-stream"}
 _LARGEST_CHUNK = 64 << 20
+_SMALLEST_CHUNK = 256 << 10
 
 
 class Session:
@@ -34,7 +35,12 @@ class Session:
         self._scopes = scopes
         self._location = ""
         self.offset = 0
-        self.chunk = CHUNK
+        self._least_chunk = 0
+
+    @property
+    def chunk(self) -> int:
+        """How large a piece may be, in bytes."""
+        return max(self._host.largest_request or CHUNK, self._least_chunk)
 
     @property
     def is_open(self) -> bool:
@@ -58,7 +64,7 @@ class Session:
             raise ServerRefused(f"{self._what}: {self._host.name} does not say where to")
         least = response.headers.get("oci-chunk-min-length", "")
         if least.isdigit():
-            self.chunk = min(max(CHUNK, int(least)), _LARGEST_CHUNK)
+            self._least_chunk = min(int(least), _LARGEST_CHUNK)
 
     def ask(self) -> int | None:
         """How many bytes the registry has; None when it has forgotten the session or does not say."""
@@ -86,6 +92,7 @@ class Session:
         if body.size is not None:
             headers["Content-Range"] = f"{self.offset}-{self.offset + body.size - 1}"
         response = self._host.send("PATCH", self._location, self._scopes, headers, body)
+        self._check_size(response, body.size)
         # ECR answers 201.
         self.adopt(response, 202, 201, 204)
         if body.size is not None:
@@ -97,12 +104,19 @@ class Session:
         url = f"{self._location}{mark}digest={descriptor.digest}"
         headers = dict(_OCTETS) if body else {"Content-Length": "0"}
         response = self._host.send("PUT", url, self._scopes, headers, body)
-        if response.status == 413:
-            response.close()
-            raise TooLarge(f"{self._what}: something on the way refuses requests of that size", delay=0.0)
+        self._check_size(response, body.size if body else None)
         check_status(response, 201, 202, 204, what=self._what)
         response.close()
         self._location = ""
+
+    def _check_size(self, response: Response, size: int | None) -> None:
+        """Makes smaller pieces of everything that follows, once a request was too large for something on the way."""
+        if response.status != 413 or not size or size <= _SMALLEST_CHUNK:
+            return
+        response.close()
+        self.lose()
+        self._host.largest_request = min(CHUNK, max(_SMALLEST_CHUNK, size // 2))
+        raise TooLarge(f"{self._what}: something on the way refuses requests of {size} bytes", delay=0.0)
 
     def cancel(self) -> None:
         """Forgets the session, if the registry lets us."""
@@ -155,12 +169,13 @@ class BlobUpload:
     def write(self, reader: Reader) -> None:
         """Sends everything that is left."""
         left = self._descriptor.size - self._session.offset
-        if self._host.wants_chunks:
+        if self._host.largest_request is not None and left > self._host.largest_request:
             self._in_chunks(reader)
         elif self._session.offset:
             self._session.patch(Body(reader, left))
         else:
-            self._whole(Body(reader, left))
+            self._session.put(self._descriptor, Body(reader, left))
+            self._is_done = True
 
     def commit(self, descriptor: Descriptor) -> None:
         """Completes the upload, unless the one PUT did."""
@@ -172,15 +187,6 @@ class BlobUpload:
         """Cancels what was not completed."""
         if not self._is_done:
             self._session.cancel()
-
-    def _whole(self, body: Body) -> None:
-        try:
-            self._session.put(self._descriptor, body)
-        except TooLarge:
-            self._host.wants_chunks = True
-            self._session.lose()
-            raise
-        self._is_done = True
 
     def _in_chunks(self, reader: Reader) -> None:
         while chunk := read_chunk(reader, self._session.chunk):

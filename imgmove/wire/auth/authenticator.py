@@ -104,7 +104,8 @@ class Authenticator:
         chosen = next((item for item in usable if item.scheme == "bearer" and "realm" in item.parameters), None)
         chosen = chosen or next((item for item in usable if item.scheme == "basic"), None)
         was_known = self._challenge is not None
-        if chosen is None or (sent is not None and chosen.scheme == "basic"):
+        is_refused = chosen is not None and chosen.parameters.get("error") == "insufficient_scope"
+        if chosen is None or (sent is not None and (chosen.scheme == "basic" or is_refused)):
             raise self._denied(response, scopes)
         with self._guard:
             self._challenge = chosen

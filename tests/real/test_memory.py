@@ -1,0 +1,178 @@
+"""A layer of 1 GiB in each direction, with the whole process under 100 MiB."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import random
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from imgmove.endpoints.layout import Layout, blob_path
+from imgmove.model import media_types
+from imgmove.model.descriptor import Descriptor
+from imgmove.model.digest import Digest
+from imgmove.model.manifest import make_manifest, to_json_bytes
+from imgmove.rootfs.tar import END, make_header, padding
+from imgmove.wire.files import LocalFiles
+from tests.images import put_blob
+from tests.real.fixtures import RealRegistry, run_registry
+
+pytestmark = [pytest.mark.real, pytest.mark.memory, pytest.mark.xdist_group("memory")]
+
+SIZE = 1 << 30
+MOST = 100 << 20
+BLOCK = random.Random(1).randbytes(4 << 20)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("gib")
+
+
+@pytest.fixture(scope="module")
+def registry(folder: Path) -> Iterator[RealRegistry]:
+    with run_registry(folder) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def layout(folder: Path) -> str:
+    """An image with one uncompressed layer of 1 GiB: a tar of one file."""
+    path = folder / "layout"
+    layout = Layout.writable(LocalFiles(), str(path))
+    (path / "blobs" / "sha256").mkdir(parents=True)
+    hasher, size = hashlib.sha256(), 0
+    with (path / "layer").open("wb") as file:
+        for piece in _layer():
+            file.write(piece)
+            hasher.update(piece)
+            size += len(piece)
+    layer = Descriptor(media_types.OCI_LAYER, Digest("sha256", hasher.hexdigest()), size)
+    (path / "layer").rename(path / blob_path(layer.digest))
+    config = to_json_bytes(
+        {"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": [str(layer.digest)]}}
+    )
+    put_blob(layout, Descriptor.of(config, media_types.OCI_CONFIG), config)
+    manifest = make_manifest(media_types.OCI_MANIFEST, Descriptor.of(config, media_types.OCI_CONFIG), [layer])
+    layout.put_manifest(manifest.content, manifest.media_type, ("big:1",))
+    return f"oci:{path}:big:1"
+
+
+def _layer() -> Iterator[bytes]:
+    yield make_header("file", SIZE)
+    for number in range(SIZE // len(BLOCK)):
+        yield number.to_bytes(8, "big") + BLOCK[8:]
+    yield bytes(padding(SIZE)) + END
+
+
+@pytest.fixture(scope="module")
+def docker_archive(folder: Path, layout: str) -> Path:
+    """The same as docker 20 would save it."""
+    path = folder / "docker.tar"
+    source = Layout.existing(LocalFiles(), layout.split(":")[1])
+    with contextlib.closing(source.open(source.resolve("big:1"))) as reader:
+        document = json.loads(reader.read())
+    config, layer = (
+        folder / "layout" / blob_path(Digest.parse(item["digest"]))
+        for item in (document["config"], document["layers"][0])
+    )
+    entry = to_json_bytes({"Config": "c.json", "RepoTags": ["big:1"], "Layers": ["0/layer.tar"]})
+    with path.open("wb") as file:
+        size = layer.stat().st_size
+        file.write(make_header("0/layer.tar", size))
+        with layer.open("rb") as content:
+            while piece := content.read(1 << 20):
+                file.write(piece)
+        file.write(bytes(padding(size)))
+        for name, text in (("c.json", config.read_bytes()), ("manifest.json", b"[" + entry + b"]")):
+            file.write(make_header(name, len(text)) + text + bytes(padding(len(text))))
+        file.write(END)
+    return path
+
+
+def peak(environment: dict[str, str], *words: str, stdin: Path | None = None, stdout: Path | None = None) -> int:
+    """The most memory that a run of imgmove held, in bytes."""
+    source = subprocess.Popen(["cat", str(stdin)], stdout=subprocess.PIPE) if stdin else None
+    with (stdout or Path(os.devnull)).open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "imgmove", *words],
+            stdin=source.stdout if source else None,
+            stdout=output,
+            stderr=subprocess.PIPE,
+            env=environment,
+        )
+        assert process.stderr
+        said = process.stderr.read()
+        process.stderr.close()
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    if source and source.stdout:
+        source.stdout.close()
+        source.wait()
+    assert process.returncode == 0, said.decode()
+    return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+WAYS = [
+    "layout to registry",
+    "registry to layout",
+    "registry to archive",
+    "archive to registry",
+    "registry to registry",
+    "docker archive to registry",
+    "docker archive from a pipe to registry",
+    "docker archive from a pipe to layout",
+    "registry to pipe",
+    "archive from a pipe to registry",
+    "layout to compressed archive",
+    "verify",
+    "converted to zstd",
+]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_memory(
+    way: str, folder: Path, registry: RealRegistry, layout: str, docker_archive: Path, environment: dict[str, str]
+) -> None:
+    new, there = f"{registry.host}/new{uuid.uuid4().hex[:8]}/big:1", f"{registry.host}/there/big:1"
+    environment = {**environment, "TMPDIR": str(folder)}
+    archive, out = folder / "archive.tar", folder / f"out-{uuid.uuid4().hex[:8]}"
+    if "registry to" in way or way == "verify":
+        peak(environment, "copy", layout, there)
+    if way.startswith("archive"):
+        peak(environment, "copy", layout, str(archive))
+    # Every upload is a real one: what an earlier way left behind is not mounted.
+    forgetful = {**environment, "XDG_CACHE_HOME": str(folder / uuid.uuid4().hex)}
+    commands = {
+        "layout to registry": lambda: peak(forgetful, "copy", layout, new),
+        "registry to layout": lambda: peak(forgetful, "copy", there, f"oci:{out}"),
+        "registry to archive": lambda: peak(forgetful, "copy", there, f"oci-archive:{out}"),
+        "archive to registry": lambda: peak(forgetful, "copy", str(archive), new),
+        "registry to registry": lambda: peak(forgetful, "copy", there, new.replace("127.0.0.1", "localhost")),
+        "docker archive to registry": lambda: peak(forgetful, "copy", str(docker_archive), new),
+        "docker archive from a pipe to registry": lambda: peak(forgetful, "copy", "-", new, stdin=docker_archive),
+        "docker archive from a pipe to layout": lambda: peak(
+            forgetful, "copy", "-", f"oci:{out}", stdin=docker_archive
+        ),
+        "registry to pipe": lambda: peak(forgetful, "copy", there, "-", stdout=out),
+        "archive from a pipe to registry": lambda: peak(forgetful, "copy", "-", new, stdin=archive),
+        "layout to compressed archive": lambda: peak(forgetful, "copy", layout, f"{out}.tar.zst"),
+        "verify": lambda: peak(forgetful, "verify", there),
+        "converted to zstd": lambda: peak(forgetful, "copy", "--compression", "zstd", layout, new),
+    }
+    before = _temporary(folder)
+    assert commands[way]() < MOST
+    assert _temporary(folder) == before
+
+
+def _temporary(folder: Path) -> set[str]:
+    """Names that look like leftovers."""
+    return {path.name for path in folder.iterdir() if path.name.startswith((".imgmove", "imgmove-", "tmp"))}
