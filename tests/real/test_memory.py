@@ -98,27 +98,33 @@ def docker_archive(folder: Path, layout: str) -> Path:
     return path
 
 
+# A small process in between: what a child used counts from the fork, and this one is large.
+MEASURE = """
+import resource, subprocess, sys
+done = subprocess.run(sys.argv[2:])
+with open(sys.argv[1], "w") as file:
+    file.write(str(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss))
+sys.exit(done.returncode)
+"""
+
+
 def peak(environment: dict[str, str], *words: str, stdin: Path | None = None, stdout: Path | None = None) -> int:
     """The most memory that a run of imgmove held, in bytes."""
     source = subprocess.Popen(["cat", str(stdin)], stdout=subprocess.PIPE) if stdin else None
+    told = Path(environment["TMPDIR"]) / f"peak-{uuid.uuid4().hex}"
     with (stdout or Path(os.devnull)).open("wb") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "imgmove", *words],
+        done = subprocess.run(
+            [sys.executable, "-c", MEASURE, str(told), sys.executable, "-m", "imgmove", *words],
             stdin=source.stdout if source else None,
             stdout=output,
             stderr=subprocess.PIPE,
             env=environment,
         )
-        assert process.stderr
-        said = process.stderr.read()
-        process.stderr.close()
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
     if source and source.stdout:
         source.stdout.close()
         source.wait()
-    assert process.returncode == 0, said.decode()
-    return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    assert done.returncode == 0, done.stderr.decode()
+    return int(told.read_text()) * (1 if sys.platform == "darwin" else 1024)
 
 
 WAYS = [
