@@ -121,9 +121,8 @@ def test_threads_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_zstd_frame_always_ends_in_the_same_way(size: int) -> None:
     """Left to itself, zstd lets the pace of its threads decide how a frame ends whose last job is full."""
     packed = everything(codec.compressing(BytesReader(bytes(size)), "zstd"))
-    last_block, checksum = packed[-7:-4], packed[-4:]
-    assert last_block == b"\1\0\0", "an empty raw block (RFC 8878, section 3.1.1.2)"
-    assert len(checksum) == 4
+    before_checksum = packed[-7:-4]
+    assert before_checksum == b"\1\0\0", "an empty raw block (RFC 8878, section 3.1.1.2)"
 
 
 @pytest.mark.parametrize(("compression", "level"), [("gzip", 0), ("gzip", 10), ("zstd", 0), ("zstd", 23)])
