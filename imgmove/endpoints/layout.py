@@ -9,7 +9,7 @@ import posixpath
 import threading
 from collections.abc import Callable, Sequence
 
-from imgmove.endpoints.index_file import IndexFile, digest_tag, is_digest, parse_digest_tag
+from imgmove.endpoints.index_file import Entry, IndexFile, digest_tag, is_digest, parse_digest_tag
 from imgmove.errors import MalformedContent, NotFound, SizeMismatch, UsageError
 from imgmove.model.descriptor import Descriptor
 from imgmove.model.digest import Digest
@@ -42,7 +42,8 @@ class LayoutReader:
         self._read = files
         self._path = path
         self._label = label
-        self._subjects: dict[Digest, list[Descriptor]] | None = None
+        self._subjects: dict[Digest, list[Descriptor]] = {}
+        self._subjects_of: tuple[Entry, ...] = ()
         self._lock = threading.Lock()
 
     def resolve(self, name: str) -> Descriptor:
@@ -150,10 +151,12 @@ class LayoutReader:
         return node.subject.digest if node is not None and node.subject is not None else None
 
     def _by_subject(self) -> dict[Digest, list[Descriptor]]:
+        entries = self._index().entries
         with self._lock:
-            if self._subjects is None:
-                self._subjects = {}
-                for entry in self._index().entries:
+            # Others may write the same layout meanwhile.
+            if entries != self._subjects_of:
+                self._subjects_of, self._subjects = entries, {}
+                for entry in entries:
                     if (subject := self._subject_of(entry.descriptor)) is not None:
                         self._subjects.setdefault(subject, []).append(entry.descriptor)
             return self._subjects
@@ -273,8 +276,6 @@ class Layout(LayoutReader):
             after = change(before)
             if is_new or after is not before:
                 self._files.write(self._at(INDEX), after.to_bytes())
-        with self._lock:
-            self._subjects = None
 
     def _check_version(self) -> None:
         if self._files.status(self._at(MARKER)) is None:

@@ -228,7 +228,8 @@ class _Transfer:
                 item.fail(error)
 
     def _is_wanted(self, blob: PlannedBlob) -> bool:
-        return any(item.error is None for item in self._users[_key(blob)])
+        users = self._users.get(_key(blob))
+        return users is None or any(item.error is None for item in users)
 
     def _arrived(self, blob: PlannedBlob, result: Descriptor) -> None:
         if self._knowledge is None:

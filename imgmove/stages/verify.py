@@ -138,8 +138,8 @@ def _count_signatures(session: Session, source: Source, verified: Verified, pem:
     valid = 0
     for signature in _signatures(session, source, verified):
         try:
-            signature.check(key, verified.root.digest)
-            valid += 1
+            # An attestation by the key says something about the image, which may well be that it is bad.
+            valid += signature.check(key, verified.root.digest) == signing.IMAGE_SIGNATURE
         except ImgmoveError as error:
             if not isinstance(error, SignatureError):
                 raise

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from imgmove.endpoints.archive.shape import front_matter, merged
 from imgmove.endpoints.layout import blob_path
-from imgmove.errors import LocalError, UsageError
+from imgmove.errors import LocalError, SizeMismatch, UsageError
 from imgmove.model.descriptor import Descriptor
 from imgmove.model.digest import Digest
 from imgmove.model.manifest import Node, parse_manifest
@@ -181,13 +181,17 @@ class _StreamedBlob:
         return self._count
 
     def write(self, reader: Reader) -> None:
-        """Sends on what comes."""
+        """Sends on what comes, and nothing beyond what the header promises."""
         while data := reader.read(BLOCK):
-            self._stream.emit(data)
             self._count += len(data)
+            if self._count > self._descriptor.size:
+                raise SizeMismatch(f"{self._descriptor.digest.short} is longer than its descriptor says")
+            self._stream.emit(data)
 
     def commit(self, descriptor: Descriptor) -> None:
         """Fills up the last block."""
+        if self._count != descriptor.size:
+            raise SizeMismatch(f"{descriptor.digest.short}: {self._count} bytes came instead of {descriptor.size}")
         self._stream.emit(bytes(padding(descriptor.size)))
         self._stream.wrote(descriptor.digest)
 

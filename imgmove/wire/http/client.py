@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
 
-from imgmove.errors import MalformedContent, NetworkError, ServerRefused
+from imgmove.errors import MalformedContent, NetworkError, ServerRefused, Truncated
 from imgmove.model.connection import ProxyRules, TlsFiles
 from imgmove.ports import Reader
 from imgmove.streams import BLOCK
@@ -228,6 +228,17 @@ class _SizedBlocks(_Blocks):
     def __init__(self, reader: Reader, size: int) -> None:
         super().__init__(reader)
         self._size = size
+
+    def __iter__(self) -> Iterator[bytes]:
+        left = self._size
+        for data in super().__iter__():
+            left -= len(data)
+            if left < 0:
+                break
+            yield data
+        if left:
+            # Otherwise both sides would wait for the other.
+            raise Truncated("a request's body is not as long as was said")
 
     def __len__(self) -> int:
         return self._size
