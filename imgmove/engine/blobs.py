@@ -54,12 +54,13 @@ class BlobMover:
     conversions: Conversions | None = None
     is_wanted: Callable[[PlannedBlob], bool] = lambda _: True
 
-    def move(self, blob: PlannedBlob, *, mount_from: str = "") -> Descriptor:
+    def move(self, blob: PlannedBlob, *, mount_from: str = "", measured: Descriptor | None = None) -> Descriptor:
         """Brings a blob to its destination; returns what it is there.
 
         Args:
             blob: one whose fate is to be sent or mounted.
             mount_from: a repository of the same registry that has the blob by now.
+            measured: what its conversion gave when it was done for nobody.
 
         Raises:
             ImgmoveError: it could not be done; its ``side`` is known.
@@ -72,7 +73,7 @@ class BlobMover:
             self.run.observer.on(BlobFinished(key, label, result.size, "mounted"))
             return result
         self.run.observer.on(BlobStarted(key, label, None if blob.recipe else blob.descriptor.size))
-        result = self._converted(blob, blob.recipe) if blob.recipe else self._sent(blob, upload)
+        result = self._converted(blob, blob.recipe, measured) if blob.recipe else self._sent(blob, upload)
         self.run.observer.on(BlobFinished(key, label, result.size, "sent"))
         return result
 
@@ -111,17 +112,17 @@ class BlobMover:
             raise
         return descriptor
 
-    def _converted(self, blob: PlannedBlob, recipe: Recipe) -> Descriptor:
+    def _converted(self, blob: PlannedBlob, recipe: Recipe, measured: Descriptor | None) -> Descriptor:
         """Sends a blob in another compression. What breaks starts over, as a compressor can't be rewound."""
 
         def attempt() -> Descriptor:
             with _CONVERTING:
-                return self._convert_once(blob, recipe)
+                return self._convert_once(blob, recipe, measured)
 
         return self.run.persist(f"converting {blob.descriptor.digest.short}", attempt)
 
-    def _convert_once(self, blob: PlannedBlob, recipe: Recipe) -> Descriptor:
-        upload = self._begin(blob, None)
+    def _convert_once(self, blob: PlannedBlob, recipe: Recipe, measured: Descriptor | None) -> Descriptor:
+        upload = self._begin(blob, measured)
         try:
             on_destination(upload.resume)
             reader = self.conversion(blob, recipe)

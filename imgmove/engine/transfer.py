@@ -211,7 +211,7 @@ class _Transfer:
             if blob.fate == "present":
                 result = blob.result or blob.descriptor
             else:
-                result = self._mover.move(blob, mount_from=holder)
+                result = self._mover.move(blob, mount_from=holder, measured=self._results.get(_key(blob)))
             self._arrived(blob, result)
             if isinstance(blob.destination, BlobMounter):
                 holder = blob.destination.repository
