@@ -105,9 +105,14 @@ class IndexFile:
         return []
 
     def with_names(self, descriptor: Descriptor, names: Sequence[str], artifact_type: str) -> IndexFile:
-        """The index with a root under these names; a name that is a digest lists it without one."""
+        """The index with a root under these names; a name that is a digest lists it without one.
+
+        Whatever had one of the names, or its full form, loses it.
+        """
         real = [name for name in names if not is_digest(name)]
-        entries = [entry for entry in self.entries if not set(entry.all_names) & set(real)]
+        # The full form is written beside the name, so an old entry of that name would make it ambiguous.
+        taken = {*real, *(full_name(name) for name in real)}
+        entries = [entry for entry in self.entries if taken.isdisjoint(entry.all_names)]
         if real:
             entries = [entry for entry in entries if entry.descriptor.digest != descriptor.digest or entry.all_names]
         elif any(entry.descriptor.digest == descriptor.digest for entry in entries):
@@ -147,9 +152,10 @@ def full_name(name: str) -> str:
     if not _is_more_than_tag(name):
         return ""
     try:
-        return str(Reference.parse(name).without_digest())
+        reference = Reference.parse(name).without_digest()
     except UsageError:
         return ""
+    return str(reference) if reference.tag else ""
 
 
 def entries_of(descriptor: Descriptor, names: Sequence[str], artifact_type: str) -> Iterable[dict[str, object]]:

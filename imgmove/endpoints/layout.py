@@ -21,6 +21,7 @@ INDEX = "index.json"
 MARKER = "oci-layout"
 MARKER_CONTENT = to_json_bytes({"imageLayoutVersion": "1.0.0"})
 _LARGEST_INDEX = 64 << 20
+_LARGEST_MARKER = 4096
 _OWN_NAMES = frozenset({MARKER, "blobs"})
 
 
@@ -44,6 +45,7 @@ class LayoutReader:
         self._label = label
         self._subjects: dict[Digest, list[Descriptor]] = {}
         self._subjects_of: tuple[Entry, ...] = ()
+        self._parsed: tuple[bytes, IndexFile | None] = (b"", None)
         self._lock = threading.Lock()
 
     def resolve(self, name: str) -> Descriptor:
@@ -101,6 +103,22 @@ class LayoutReader:
         found.pop(subject, None)
         return list(found.values())
 
+    def check_version(self) -> None:
+        """Makes sure that this is a layout as we know them; one that doesn't say so is taken for one.
+
+        Raises:
+            MalformedContent: it is one of another version.
+        """
+        if self._read.status(self._at(MARKER)) is None:
+            return
+        try:
+            marker = read_json_object(self._read.read_at(self._at(MARKER), 0, _LARGEST_MARKER))
+        except MalformedContent as error:
+            raise MalformedContent(f"{self._label}: {MARKER}: {error.message}") from None
+        version = marker.get("imageLayoutVersion")
+        if not isinstance(version, str) or not version.startswith("1."):
+            raise MalformedContent(f"{self._label} is a layout of the unknown version {version!r:.40}")
+
     def close(self) -> None:
         """Holds nothing open."""
 
@@ -110,8 +128,16 @@ class LayoutReader:
         return posixpath.join(self._path, relative) if self._path else relative
 
     def _index(self) -> IndexFile:
+        content = self._read.read_at(self._at(INDEX), 0, _LARGEST_INDEX + 1)
+        known, index = self._parsed
+        # Reading is cheap, parsing is not, and only the bytes tell for sure that nobody changed the file.
+        if content != known or index is None:
+            index = self._parse(content)
+            self._parsed = (content, index)
+        return index
+
+    def _parse(self, content: bytes) -> IndexFile:
         try:
-            content = self._read.read_at(self._at(INDEX), 0, _LARGEST_INDEX + 1)
             return IndexFile.parse(content)
         except MalformedContent as error:
             raise MalformedContent(f"{self._label}: {INDEX}: {error.message}", hint=error.hint) from None
@@ -182,11 +208,14 @@ class Layout(LayoutReader):
             MalformedContent: it is a layout of an unknown version.
         """
         layout = cls(files, path)
-        if files.status(path) is None:
+        status = files.status(path)
+        if status is None:
             raise NotFound(f"{path}: no such folder")
+        if not status.is_folder:
+            raise UsageError(f"{path} is a file, not an OCI layout", hint=f"write oci-archive:{path} for an archive")
         if files.status(layout._at(INDEX)) is None:
             raise UsageError(f"{path} is not an OCI layout", hint=f"it has no {INDEX}")
-        layout._check_version()
+        layout.check_version()
         return layout
 
     @classmethod
@@ -202,7 +231,7 @@ class Layout(LayoutReader):
             raise UsageError(f"{path} is a file, not an OCI layout", hint="an archive's name ends in .tar")
         if files.status(layout._at(INDEX)) is None and not _OWN_NAMES.issuperset(files.list(path)):
             raise UsageError(f"{path} holds other files and is not an OCI layout", hint="name a new or empty folder")
-        layout._check_version()
+        layout.check_version()
         return layout
 
     def has(self, descriptor: Descriptor) -> bool:
@@ -276,13 +305,6 @@ class Layout(LayoutReader):
             after = change(before)
             if is_new or after is not before:
                 self._files.write(self._at(INDEX), after.to_bytes())
-
-    def _check_version(self) -> None:
-        if self._files.status(self._at(MARKER)) is None:
-            return
-        version = read_json_object(self._files.read_at(self._at(MARKER), 0, 4096)).get("imageLayoutVersion")
-        if not isinstance(version, str) or not version.startswith("1."):
-            raise MalformedContent(f"{self._label} is a layout of the unknown version {version!r:.40}")
 
 
 class FileBlobWriter:

@@ -20,6 +20,9 @@ END = bytes(2 * BLOCK)
 Kind = Literal["file", "folder", "symlink", "hardlink", "other"]
 
 _LONGEST_EXTENSION = 1 << 20
+_EXTENDED = frozenset({"path", "linkpath", "size"})
+"""What is kept of pax headers, so that a chain of them without end takes no memory without end."""
+
 _KINDS: Mapping[bytes, Kind] = {
     b"0": "file",
     b"\0": "file",
@@ -127,24 +130,23 @@ class Scan:
 
     Attributes:
         left: bytes of the current member's content that have not been read; to be counted down by who reads them.
+        is_closed: whether the iteration ended at the block of zeros that closes a tar, and not merely where the bytes
+            did.
     """
 
     def __init__(self, stream: ByteStream) -> None:
         self._stream = stream
         self._offset = 0
         self.left = 0
+        self.is_closed = False
 
     def __iter__(self) -> Iterator[Member]:
         extensions: dict[str, str] = {}
         while (header := self._header()) is not None:
             size = _number(header[124:136], "size")
             flag = header[156:157]
-            if flag in (b"x", b"L", b"K"):
-                extensions.update(self._extension(flag, size))
-                continue
-            if flag == b"g":
-                # Global pax headers hold comments as a rule; a size or path for all members would make no sense.
-                self._take(_padded(size))
+            if flag in (b"x", b"g", b"L", b"K"):
+                extensions.update(_extension(flag, self._extended(size)))
                 continue
             member = self._member(header, flag, size, extensions)
             extensions = {}
@@ -157,7 +159,8 @@ class Scan:
     def _header(self) -> bytes | None:
         header = self._stream.read(BLOCK)
         self._offset += len(header)
-        if not header or header == bytes(BLOCK):
+        self.is_closed = header == bytes(BLOCK)
+        if not header or self.is_closed:
             # Archives without the closing blocks exist, and are read by everybody.
             return None
         if len(header) < BLOCK:
@@ -179,22 +182,14 @@ class Scan:
         target = extensions.get("linkpath") or _text(header[157:257])
         return Member(name, kind, self._offset, size, target if kind in ("symlink", "hardlink") else "")
 
-    def _extension(self, flag: bytes, size: int) -> Mapping[str, str]:
+    def _extended(self, size: int) -> bytes:
         if size > _LONGEST_EXTENSION:
             raise MalformedContent(f"a tar header of {size} bytes is over the limit of {_LONGEST_EXTENSION}")
-        content = self._take(_padded(size))[:size]
-        if flag == b"L":
-            return {"path": _text(content)}
-        if flag == b"K":
-            return {"linkpath": _text(content)}
-        return _pax_records(content)
-
-    def _take(self, size: int) -> bytes:
-        content = self._stream.read(size)
+        content = self._stream.read(_padded(size))
         self._offset += len(content)
-        if len(content) < size:
+        if len(content) < _padded(size):
             raise Truncated("the tar ends in the middle of a header")
-        return content
+        return content[:size]
 
 
 def is_tar(start: bytes) -> bool:
@@ -242,6 +237,15 @@ def _ustar(name: bytes, size: int, flag: bytes, mode: int) -> bytes:
     return front + b"%06o\0 " % checksum + back
 
 
+def _extension(flag: bytes, content: bytes) -> Mapping[str, str]:
+    if flag == b"L":
+        return {"path": _text(content)}
+    if flag == b"K":
+        return {"linkpath": _text(content)}
+    # Global pax headers hold comments as a rule; a size or path for all members would make no sense.
+    return _pax_records(content) if flag == b"x" else {}
+
+
 def _pax_record(key: bytes, value: bytes) -> bytes:
     body = b" " + key + b"=" + value + b"\n"
     length = len(body)
@@ -260,7 +264,8 @@ def _pax_records(content: bytes) -> dict[str, str]:
         key, equals, value = record.removesuffix(b"\n").partition(b"=")
         if length <= len(digits) or not equals or not record.endswith(b"\n"):
             raise MalformedContent("a tar's pax header is broken")
-        records[_text(key)] = value.decode("utf-8", "surrogateescape")
+        if (name := _text(key)) in _EXTENDED:
+            records[name] = value.decode("utf-8", "surrogateescape")
         position += length
     return records
 

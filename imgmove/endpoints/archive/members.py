@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from imgmove.errors import MalformedContent, NotFound, Truncated
 from imgmove.ports import Files, FileStatus, Reader
-from imgmove.rootfs.tar import FileStream, Member, scan
+from imgmove.rootfs.tar import FileStream, Member, Scan
 from imgmove.streams import BytesReader
 
 _MOST_MEMBERS = 1_000_000
@@ -96,10 +96,26 @@ class _RegionReader:
         self._raw.close()
 
 
-def index_members(files: Files, path: str) -> dict[str, Region]:
+@dataclass(frozen=True, slots=True)
+class Members:
+    """Where everything in an archive lies.
+
+    Attributes:
+        regions: by normal name, links included.
+        is_closed: whether the archive ends as a tar does, so that nothing can be missing from its end.
+    """
+
+    regions: Mapping[str, Region]
+    is_closed: bool
+
+
+def index_members(files: Files, path: str, label: str) -> Members:
     """Reads all headers once; links are resolved to what they point at.
 
     Of two members of one name the later counts, as it does for whoever unpacks.
+
+    Args:
+        label: what people call the archive, for messages.
 
     Raises:
         MalformedContent: not a tar, or a member's name leads out of it.
@@ -109,14 +125,15 @@ def index_members(files: Files, path: str) -> dict[str, Region]:
     size = status.size if status else 0
     regions: dict[str, Region] = {}
     links: dict[str, str] = {}
-    for member in scan(FileStream(files, path)):
+    scan = Scan(FileStream(files, path))
+    for member in scan:
         if member.offset + member.size > size:
-            raise Truncated(f"{path} ends in the middle of {member.name!r:.200}")
+            raise Truncated(f"{label} ends in the middle of {member.name!r:.200}")
         _file(member, regions, links)
     for name in links:
         with contextlib.suppress(KeyError):
             regions[name] = follow(name, links, regions)
-    return regions
+    return Members(regions, scan.is_closed)
 
 
 def _file(member: Member, regions: dict[str, Region], links: dict[str, str]) -> None:

@@ -9,16 +9,17 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import closing
+from io import RawIOBase
 from typing import Protocol
 
 from imgmove.endpoints.archive import docker_format
 from imgmove.endpoints.archive.docker_format import DockerImage, make_up, parse_docker_manifest
-from imgmove.endpoints.archive.members import Content, MemberFiles, Region, index_members
+from imgmove.endpoints.archive.members import Content, MemberFiles, Members, Region, index_members
 from imgmove.endpoints.index_file import IndexFile
 from imgmove.endpoints.layout import INDEX, LayoutReader, blob_path
-from imgmove.errors import LocalError, MalformedContent, UsageError
+from imgmove.errors import LocalError, MalformedContent, Truncated, UsageError
 from imgmove.model import media_types
 from imgmove.model.descriptor import Descriptor
 from imgmove.model.digest import Digest
@@ -28,8 +29,10 @@ from imgmove.rootfs.tar import BLOCK as TAR_BLOCK
 from imgmove.rootfs.tar import is_tar
 from imgmove.streams import BLOCK
 from imgmove.wire import codec
+from imgmove.wire.files import LocalFiles
 
 _LARGEST_INDEX = 64 << 20
+_ROOM = "TMPDIR names the folder for it"
 _LAYERS = {
     "none": media_types.OCI_LAYER,
     "gzip": media_types.OCI_LAYER_GZIP,
@@ -59,7 +62,7 @@ class Archive(LayoutReader):
     def close(self) -> None:
         """Removes the unpacked copy of a compressed archive."""
         if self._temporary:
-            os.unlink(self._temporary)
+            LocalFiles().remove(self._temporary)
             self._temporary = ""
 
 
@@ -78,9 +81,9 @@ def open_archive(files: Files, path: str) -> Archive:
         return _opened(files, path, path, "")
     temporary = _unpacked(files, path, compression)
     try:
-        return _opened(files, temporary, path, temporary)
+        return _opened(LocalFiles(), temporary, path, temporary)
     except BaseException:
-        os.unlink(temporary)
+        LocalFiles().remove(temporary)
         raise
 
 
@@ -91,13 +94,16 @@ def looks_like_archive(files: Files, path: str) -> bool:
 
 
 def _opened(files: Files, path: str, label: str, temporary: str) -> Archive:
-    members = index_members(files, path)
+    found = index_members(files, path, label)
+    members = found.regions
     contents: dict[str, Content] = dict(members)
     inside = MemberFiles(files, path, contents)
     if INDEX in members and _read_index(inside, label).entries:
-        return Archive(inside, label, temporary=temporary)
+        archive = Archive(inside, label, temporary=temporary)
+        archive.check_version()
+        return archive
     if docker_format.MANIFEST not in members:
-        raise _not_an_archive(label, members)
+        raise _not_an_archive(label, found)
     images = parse_docker_manifest(inside.read_at(docker_format.MANIFEST, 0, docker_format.LARGEST))
     made = virtual_layout(images, _Members(inside, members, label))
     contents.update(made)
@@ -112,13 +118,16 @@ def _read_index(inside: MemberFiles, label: str) -> IndexFile:
         raise MalformedContent(f"{label}: {INDEX}: {error.message}") from None
 
 
-def _not_an_archive(label: str, members: Mapping[str, object]) -> UsageError:
+def _not_an_archive(label: str, found: Members) -> UsageError | Truncated:
+    members = found.regions
     if docker_format.LEGACY in members:
         return UsageError(
             f"{label} was written by a docker older than 1.10", hint="load it into a newer docker and save it again"
         )
     if INDEX in members:
         return UsageError(f"{label} holds no image: its {INDEX} is empty")
+    if not found.is_closed:
+        return Truncated(f"{label} ends before anything in it says what it holds", hint="it seems to be cut off")
     return UsageError(f"{label} is a tar, but not an archive of images", hint="imgmove import takes root file systems")
 
 
@@ -203,19 +212,25 @@ def _pairs(image: DockerImage, config: bytes) -> Iterator[tuple[str, Digest]]:
 
 
 def _unpacked(files: Files, path: str, compression: str) -> str:
-    descriptor, temporary = tempfile.mkstemp(prefix="imgmove-", suffix=".tar")
     try:
-        with os.fdopen(descriptor, "wb") as output, closing(files.open(path)) as packed:
-            _copy(codec.decompressing(packed, compression), output.write, temporary)
+        descriptor, temporary = tempfile.mkstemp(prefix="imgmove-", suffix=".tar")
+    except OSError as error:
+        raise LocalError(f"{path} can't be unpacked into a temporary file: {error.strerror}", hint=_ROOM) from error
+    try:
+        # Unbuffered, so that no write fails outside of what translates its error.
+        with os.fdopen(descriptor, "wb", buffering=0) as output, closing(files.open(path)) as packed:
+            _copy(codec.decompressing(packed, compression), output, temporary)
     except BaseException:
-        os.unlink(temporary)
+        LocalFiles().remove(temporary)
         raise
     return temporary
 
 
-def _copy(reader: Reader, write: Callable[[bytes], object], path: str) -> None:
+def _copy(reader: Reader, output: RawIOBase, path: str) -> None:
     while data := reader.read(BLOCK):
+        view = memoryview(data)
         try:
-            write(data)
+            while view:
+                view = view[output.write(view) or 0 :]
         except OSError as error:
-            raise LocalError(f"can't unpack the archive into {path}: {error.strerror}") from error
+            raise LocalError(f"the archive can't be unpacked into {path}: {error.strerror}", hint=_ROOM) from error
