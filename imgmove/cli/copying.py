@@ -8,7 +8,7 @@ from typing import Annotated, TextIO
 
 import typer
 
-from imgmove.cli.messages import Messages, clean, size, write, write_json
+from imgmove.cli.messages import Messages, clean, counted, size, write, write_json
 from imgmove.cli.options import DestinationAccess, Moving, Output, Running, SourceAccess, make_settings
 from imgmove.errors import UsageError
 from imgmove.model.location import EngineLocation, Location, PipeLocation, parse_location, parse_path_location
@@ -157,10 +157,10 @@ def _show_plan(report: CopyReport, stream: TextIO) -> None:
     for image in report.images:
         if image.error is None:
             what = "is there already" if image.status == "present" else "would be copied"
-            extra = f", with {image.referrers} referrers" if image.referrers else ""
+            extra = f", with {counted(image.referrers, 'referrer')}" if image.referrers else ""
             write(stream, clean(f"{image.source} → {image} {what}{extra}"))
     totals = report.totals
     about = "" if totals.is_exact else "≈ "
-    write(stream, f"to send: {totals.blobs_sent} blobs, {about}{size(totals.bytes_sent)}")
-    there = f"{totals.blobs_present} blobs there, {totals.blobs_mounted} to be mounted"
+    write(stream, f"to send: {counted(totals.blobs_sent, 'blob')}, {about}{size(totals.bytes_sent)}")
+    there = f"{counted(totals.blobs_present, 'blob')} there, {totals.blobs_mounted} to be mounted"
     write(stream, f"not to send: {there}, {size(totals.bytes_present)}")

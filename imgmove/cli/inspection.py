@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 
-from imgmove.cli.messages import clean, size, write
+from imgmove.cli.messages import clean, counted, size, write
 from imgmove.stages.inspect import Inspection
 
 _WIDTH = 12
@@ -62,7 +62,7 @@ def _manifest(found: Inspection) -> Iterator[str]:
         ("LAYER", "SIZE", "TYPE"),
         [(str(layer.digest), size(layer.size), layer.media_type) for layer in found.layers],
     )
-    yield f"{len(found.layers)} layers, {size(sum(layer.size for layer in found.layers))}"
+    yield f"{counted(len(found.layers), 'layer')}, {size(sum(layer.size for layer in found.layers))}"
 
 
 def _config(document: dict[str, object]) -> Iterator[str]:

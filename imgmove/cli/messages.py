@@ -77,6 +77,11 @@ def _place(error: BaseException) -> str:
     return f" (line {traceback.tb_lineno} of {traceback.tb_frame.f_code.co_name})" if traceback else ""
 
 
+def counted(count: int, what: str) -> str:
+    """A number of things: 1 blob, 2 blobs."""
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
 def size(count: float) -> str:
     """A number of bytes as people read it: 1.5 MB."""
     for unit in ("B", "kB", "MB", "GB"):

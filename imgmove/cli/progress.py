@@ -7,13 +7,14 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from imgmove.cli.messages import Messages, clean, size
+from imgmove.cli.messages import Messages, clean, counted, size
 from imgmove.ports import BlobFinished, BlobStarted, BytesMoved, Event, Note, PlanMade, Retrying
 
 if TYPE_CHECKING:
     from tqdm import tqdm
 
 _MOST_ROWS = 5
+_SMALLEST_ROW = 1 << 20
 _FIRST_LINE = 3.0
 _EVERY = 5.0
 
@@ -87,7 +88,7 @@ class Lines(Progress):
         left = max(0, self.total - self.moved) / rate if rate > 0 else 0
         return (
             f"{percent} % of {about}{size(self.total)}, {size(rate)}/s, "
-            f"{self.blobs_left} blobs to go, about {left:.0f} s left"
+            f"{counted(self.blobs_left, 'blob')} to go, about {left:.0f} s left"
         )
 
 
@@ -111,7 +112,8 @@ class Bars(Progress):
             case BlobStarted():
                 if self._whole is None:
                     self._whole = self._bar("total", None, 0)
-                if self._free and event.key not in self._rows:
+                is_worth_it = event.size is None or event.size >= _SMALLEST_ROW
+                if self._free and is_worth_it and event.key not in self._rows:
                     position = self._free.pop()
                     self._rows[event.key] = (self._bar(event.label, event.size, position), position)
             case BytesMoved():

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from imgmove.cli.messages import clean, size, write, write_json
+from imgmove.cli.messages import clean, counted, size, write, write_json
 from imgmove.cli.options import Access, DestinationAccess, Output, Running, SourceAccess, make_settings
 from imgmove.errors import LocalError, UsageError
 from imgmove.model.location import parse_location
@@ -118,11 +118,12 @@ def verify(
             write(sys.stdout, clean(line))
         for verified in report.images:
             found = verified.verified
-            signed = "" if verified.signatures is None else f", {verified.signatures} valid signatures"
+            signed = "" if verified.signatures is None else f", {counted(verified.signatures, 'valid signature')}"
             write(
                 sys.stdout,
                 clean(
-                    f"{verified}: {len(found.nodes)} manifests, {len(found.blobs)} blobs, {size(found.bytes)}{signed}"
+                    f"{verified}: {counted(len(found.nodes), 'manifest')}, {counted(len(found.blobs), 'blob')}, "
+                    f"{size(found.bytes)}{signed}"
                 ),
             )
     report.raise_differences()

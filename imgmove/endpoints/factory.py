@@ -150,6 +150,7 @@ class Endpoints:
         self._opened.clear()
         if self._registries is not None:
             self._registries.close()
+        self._files.close()
         for path in self._temporary:
             os.unlink(path)
         self._temporary.clear()

@@ -8,7 +8,7 @@ import fcntl
 import os
 import stat
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import PurePosixPath
 
 from imgmove.errors import ImgmoveError, LocalError, NotFound
@@ -27,6 +27,7 @@ _EXPLAINED = {
     errno.EIO: "the device failed",
 }
 _TEMPORARY = ".imgmove-"
+_PARTIAL = ".part"
 
 
 class LocalFiles:
@@ -35,6 +36,9 @@ class LocalFiles:
     def __init__(self) -> None:
         self._locks: dict[str, threading.Lock] = {}
         self._guard = threading.Lock()
+        self._swept: set[str] = set()
+        self._open: set[_LocalWriter] = set()
+        self._is_closed = False
 
     def open(self, path: str, offset: int = 0) -> Reader:
         """Opens a file for reading from ``offset`` on."""
@@ -92,7 +96,23 @@ class LocalFiles:
 
     def create(self, path: str) -> FileWriter:
         """Begins a file under a temporary name beside its final one."""
-        return _LocalWriter(path)
+        if self._is_closed:
+            raise LocalError(f"{path}: the command has ended")
+        folder = os.path.dirname(path)
+        with self._guard:
+            is_first = folder not in self._swept
+            self._swept.add(folder)
+        if is_first:
+            _sweep(folder)
+        writer = _LocalWriter(path, self._open.discard)
+        self._open.add(writer)
+        return writer
+
+    def close(self) -> None:
+        """Removes every file that was begun and not committed, when the command ends before it is done."""
+        self._is_closed = True
+        for writer in list(self._open):
+            writer.forget()
 
     def remove(self, path: str) -> None:
         """Removes a file, if it is there."""
@@ -141,20 +161,26 @@ class _FileReader:
 
 
 class _LocalWriter:
-    """A file that lies under a temporary name of its own until it is committed."""
+    """A file that lies under a temporary name of its own until it is committed.
 
-    def __init__(self, path: str) -> None:
+    It is locked while somebody writes it, so that what a killed process left behind can be told apart and removed.
+    """
+
+    def __init__(self, path: str, ended: Callable[[_LocalWriter], None]) -> None:
         self._path = path
+        self._ended = ended
         folder, name = os.path.split(path)
-        # The name is cut, so that a long final name does not make the temporary one too long.
-        unique = f"{os.getpid()}-{threading.get_ident():x}-{os.urandom(4).hex()}"
-        self._temporary = os.path.join(folder, f"{_TEMPORARY}{name[:80]}.{unique}.part")
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        try:
-            with _explained(path):
-                self._descriptor: int | None = os.open(self._temporary, flags, 0o666)
-        except NotFound:
-            raise LocalError(f"{folder}: no such folder to write to") from None
+        self._temporary = ""
+        self._descriptor: int | None = None
+        while self._descriptor is None:
+            # The name is cut, so that a long final name does not make the temporary one too long.
+            unique = f"{os.getpid()}-{os.urandom(6).hex()}"
+            self._temporary = os.path.join(folder, f"{_TEMPORARY}{name[:80]}.{unique}{_PARTIAL}")
+            try:
+                with _explained(path):
+                    self._descriptor = _created_and_locked(self._temporary)
+            except NotFound:
+                raise LocalError(f"{folder or '.'}: no such folder to write to") from None
 
     def write_at(self, offset: int, data: bytes) -> None:
         """Writes all of ``data`` at ``offset``."""
@@ -188,6 +214,7 @@ class _LocalWriter:
             _sync_folder(os.path.dirname(final) or ".")
         os.close(self._opened)
         self._descriptor = None
+        self._ended(self)
 
     def abort(self) -> None:
         """Removes what was not committed."""
@@ -197,12 +224,52 @@ class _LocalWriter:
         self._descriptor = None
         with contextlib.suppress(OSError):
             os.unlink(self._temporary)
+        self._ended(self)
+
+    def forget(self) -> None:
+        """Removes the name alone: a thread that is still writing keeps its descriptor, which nobody else may get."""
+        with contextlib.suppress(OSError):
+            os.unlink(self._temporary)
 
     @property
     def _opened(self) -> int:
         if self._descriptor is None:
             raise LocalError(f"{self._path}: the file is closed already")
         return self._descriptor
+
+
+def _created_and_locked(path: str) -> int | None:
+    """A new file that is locked; None when a sweeper was quicker."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    except OSError:
+        # Where a file system has no locks, nobody can take one and sweep either.
+        return descriptor
+    if os.fstat(descriptor).st_nlink:
+        return descriptor
+    os.close(descriptor)
+    return None
+
+
+def _sweep(folder: str) -> None:
+    """Removes the partial files of processes that were killed: those that nobody holds a lock on."""
+    try:
+        names = [name for name in os.listdir(folder or ".") if name.startswith(_TEMPORARY) and name.endswith(_PARTIAL)]
+    except OSError:
+        return
+    for name in names:
+        path = os.path.join(folder, name)
+        with contextlib.suppress(OSError):
+            descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                os.unlink(path)
+            finally:
+                os.close(descriptor)
 
 
 def _sync_folder(path: str) -> None:

@@ -133,3 +133,29 @@ def test_processes_wait_for_a_lock(tmp_path: Path) -> None:
     for process in processes:
         process.join()
     assert FILES.read_at(path, 0, 10) == b"80"
+
+
+def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
+    stale = tmp_path / ".imgmove-x.123-abc.part"
+    stale.write_bytes(b"left behind")
+    mine = LocalFiles().create(str(tmp_path / "y"))
+    assert not stale.exists()
+    held = {path.name for path in tmp_path.iterdir()}
+    other = LocalFiles().create(str(tmp_path / "z"))
+    assert held < {path.name for path in tmp_path.iterdir()}, "a file that is being written stays"
+    mine.abort()
+    other.abort()
+    assert os.listdir(tmp_path) == []
+
+
+def test_closing_removes_what_was_begun(tmp_path: Path) -> None:
+    files = LocalFiles()
+    done, begun = files.create(str(tmp_path / "done")), files.create(str(tmp_path / "begun"))
+    done.write_at(0, b"x")
+    done.commit()
+    files.close()
+    assert os.listdir(tmp_path) == ["done"]
+    begun.write_at(0, b"a thread that has not noticed yet")
+    begun.abort()
+    with pytest.raises(LocalError, match="ended"):
+        files.create(str(tmp_path / "more"))
