@@ -117,6 +117,7 @@ class Arrival:
         size: of the bytes as they lie in the pipe.
         diff_id: the digest of the uncompressed layer, where the pipe tells it beforehand.
         reader: the bytes; must be read, or skipped by asking for the next arrival, in order.
+        compression: of these bytes, judged by how they start: ``none``, ``gzip``, ``zstd``, ``xz`` or ``bzip2``.
     """
 
     key: str
@@ -124,6 +125,7 @@ class Arrival:
     size: int
     diff_id: Digest | None
     reader: Reader
+    compression: str = "none"
 
 
 @runtime_checkable

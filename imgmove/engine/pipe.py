@@ -148,7 +148,8 @@ class _PipeMover:
             if named is not None and recipe is None:
                 return named
             assert isinstance(stored, HashingReader)
-            return Descriptor(self._layer_type(peek.start, recipe), stored.digest, stored.size)
+            kind = _LAYERS.get(recipe.after if recipe else arrival.compression, media_types.OCTET_STREAM)
+            return Descriptor(kind, stored.digest, stored.size)
 
         # A pipe can't be read again: without a descriptor the destination takes pieces that it can send again.
         is_piped_on = isinstance(self.piping.destination, SequentialDestination)
@@ -212,7 +213,7 @@ class _PipeMover:
         if after is None:
             return None
         assert self.piping.conversions is not None
-        before = self.piping.conversions.codec.sniff(start)
+        before = arrival.compression
         if before == "none" and not _is_tar(start):
             return None
         is_asked_for = self.piping.conversions.compression is not None or before == "none"
@@ -226,12 +227,6 @@ class _PipeMover:
         if recipe.before != "none":
             reader = SidedReader(codec.decompressing(reader, recipe.before))
         return reader if recipe.after == "none" else codec.compressing(reader, recipe.after, recipe.level)
-
-    def _layer_type(self, start: bytes, recipe: Recipe | None) -> str:
-        if recipe is not None:
-            return _LAYERS[recipe.after]
-        codec = self.piping.conversions.codec if self.piping.conversions else None
-        return _LAYERS.get(codec.sniff(start) if codec else "none", media_types.OCI_LAYER)
 
     # --- manifests, when all has come
 

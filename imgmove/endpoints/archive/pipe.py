@@ -14,18 +14,17 @@ from typing import BinaryIO
 from imgmove.endpoints.archive import docker_format
 from imgmove.endpoints.archive.docker_format import parse_docker_manifest
 from imgmove.endpoints.archive.members import Content, MemberFiles, link_target, safe_name
-from imgmove.endpoints.archive.reader import virtual_layout
+from imgmove.endpoints.archive.reader import layer_type, virtual_layout
 from imgmove.endpoints.index_file import IndexFile
 from imgmove.endpoints.layout import INDEX, LayoutReader
-from imgmove.errors import DigestMismatch, LocalError, MalformedContent, Truncated, UsageError
-from imgmove.model import media_types
+from imgmove.errors import DigestMismatch, LocalError, MalformedContent, NotFound, Truncated, UsageError
 from imgmove.model.descriptor import Descriptor
 from imgmove.model.digest import Digest
 from imgmove.model.manifest import LARGEST_MANIFEST
 from imgmove.ports import Arrival, NamedImage, Reader
 from imgmove.rootfs.tar import BLOCK as TAR_BLOCK
 from imgmove.rootfs.tar import Member, PipeStream, Scan, is_tar
-from imgmove.streams import BytesReader, PeekReader
+from imgmove.streams import BytesReader, PeekReader, drain
 from imgmove.wire import codec
 from imgmove.wire.files import LocalFiles
 
@@ -46,7 +45,7 @@ class ArchivePipe:
         self._links: dict[str, str] = {}
         self._stored: dict[str, tuple[Descriptor, Digest | None]] = {}
         self._layout: LayoutReader | None = None
-        self._has_content = False
+        self._is_closed = False
 
     def arrivals(self) -> Iterator[Arrival]:
         """Every blob in the order of the pipe; documents are kept and do not arrive.
@@ -61,15 +60,19 @@ class ArchivePipe:
         compression = codec.sniff(peek.start)
         if compression == "none" and not is_tar(peek.start):
             raise UsageError("what comes out of the pipe is no archive")
-        stream = PipeStream(codec.decompressing(peek, compression))
+        content = codec.decompressing(peek, compression)
+        stream = PipeStream(content)
         scan = Scan(stream)
         for member in scan:
             name = safe_name(member.name)
-            self._has_content = True
             if member.kind in ("symlink", "hardlink"):
                 self._links[name] = link_target(member)
             elif member.kind == "file":
                 yield from self._arrived(member, name, _MemberReader(stream, scan, member))
+        self._is_closed = scan.is_closed
+        # Whoever writes the pipe may pad it and would fail if nobody took that; and a compressed stream shows only at
+        # its end whether it is whole.
+        drain(content)
         self._layout = self._understood()
 
     def became(self, key: str, descriptor: Descriptor, diff_id: Digest | None) -> None:
@@ -86,7 +89,12 @@ class ArchivePipe:
 
     def open(self, descriptor: Descriptor, offset: int = 0) -> Reader:
         """A document that was kept."""
-        return self._understanding.open(descriptor, offset)
+        try:
+            return self._understanding.open(descriptor, offset)
+        except NotFound as error:
+            if self._is_closed:
+                raise
+            raise Truncated(f"{self._label} ended before the archive did: {error.message}") from None
 
     def close(self) -> None:
         """The stream is its owner's to close."""
@@ -108,11 +116,15 @@ class ArchivePipe:
                 self._keep(name, content)
                 return
             peek = PeekReader(BytesReader(content), TAR_BLOCK)
+        compression = codec.sniff(peek.start)
+        kind = layer_type(compression)
         if digest is not None:
-            self._stored[name] = (Descriptor(media_types.OCI_LAYER, digest, member.size), None)
-            yield Arrival(name, digest, member.size, None, peek)
-        elif is_tar(peek.start) or codec.sniff(peek.start) in ("gzip", "zstd"):
-            yield Arrival(name, None, member.size, _diff_id_of_path(name, peek.start), peek)
+            if kind is not None:
+                diff_id = digest if compression == "none" else None
+                self._stored[name] = (Descriptor(kind, digest, member.size), diff_id)
+            yield Arrival(name, digest, member.size, None, peek, compression)
+        elif kind is not None and (compression != "none" or is_tar(peek.start)):
+            yield Arrival(name, None, member.size, _diff_id_of_path(name, compression), peek, compression)
 
     def _keep(self, name: str, content: bytes) -> None:
         self._kept_size += len(content)
@@ -139,8 +151,8 @@ class ArchivePipe:
             return UsageError(
                 "a docker older than 1.10 wrote this", hint="load it into a newer docker and save it again"
             )
-        if not self._has_content:
-            return Truncated("the pipe ended before anything came")
+        if not self._is_closed:
+            return Truncated("the pipe ended before the archive did")
         return UsageError("what came out of the pipe is a tar, but not an archive of images")
 
     def config(self, name: str) -> bytes:
@@ -150,7 +162,7 @@ class ArchivePipe:
     def layer(self, name: str, diff_id: Digest) -> tuple[Descriptor, Content | None]:
         """What a layer became at the destination, for the manifests that are made up."""
         descriptor, came_as = self._stored[self._followed(name, self._stored)]
-        if came_as is not None and came_as != diff_id:
+        if came_as is not None and came_as.algorithm == diff_id.algorithm and came_as != diff_id:
             raise DigestMismatch(f"layer {name!r:.120} is {came_as}, but the config says {diff_id}")
         return descriptor, None
 
@@ -221,9 +233,9 @@ def _digest_of_path(name: str) -> Digest | None:
         return None
 
 
-def _diff_id_of_path(name: str, start: bytes) -> Digest | None:
+def _diff_id_of_path(name: str, compression: str) -> Digest | None:
     """The diffID that podman names plain layers by; a guess that is checked when the layer has been read."""
     stem = name.removesuffix(_TAR_SUFFIX)
-    if stem == name or len(stem) != 64 or not set(stem) <= _HEX or codec.sniff(start) != "none":
+    if stem == name or len(stem) != 64 or not set(stem) <= _HEX or compression != "none":
         return None
     return Digest("sha256", stem)

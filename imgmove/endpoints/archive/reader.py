@@ -162,9 +162,10 @@ class _Members:
         compression = codec.sniff(self._inside.read_at(name, 0, TAR_BLOCK))
         if compression == "none":
             return Descriptor(media_types.OCI_LAYER, diff_id, region.size), region
-        if compression not in _LAYERS:
+        kind = layer_type(compression)
+        if kind is None:
             raise MalformedContent(f"{self._label}: a layer is compressed with {compression}, which images don't allow")
-        return Descriptor(_LAYERS[compression], self._hashed(name), region.size), region
+        return Descriptor(kind, self._hashed(name), region.size), region
 
     def _region(self, name: str) -> Region:
         if name not in self._members:
@@ -177,6 +178,11 @@ class _Members:
             while data := reader.read(BLOCK):
                 hasher.update(data)
         return Digest("sha256", hasher.hexdigest())
+
+
+def layer_type(compression: str) -> str | None:
+    """The media type of a layer in a manifest that is made up; None where images don't allow the compression."""
+    return _LAYERS.get(compression)
 
 
 def virtual_layout(images: list[DockerImage], lookup: ContentLookup) -> dict[str, Content]:

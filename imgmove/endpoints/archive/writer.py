@@ -211,7 +211,9 @@ class _AppendedBlob:
             return
         if self._count != descriptor.size:
             raise SizeMismatch(f"{descriptor.digest.short}: {self._count} bytes came instead of {descriptor.size}")
-        if not self._archive.has(descriptor):
+        if self._archive.has(descriptor):
+            self._archive.drop_tail()
+        else:
             self._archive.append_written(descriptor)
         self._release()
 
