@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import email.utils
+import gc
 import socket
 import ssl
 import threading
@@ -136,6 +137,7 @@ def test_tls_errors_say_what_to_do(client: HttpClient) -> None:
         trusting = HttpClient(5, None, lambda _: TlsFiles(ca_files=(path,)))
         with closing(trusting):
             assert everything(trusting.request("GET", f"https://{host}/")) == b"hello"
+    gc.collect()
 
 
 def test_redirects_do_not_leave_tls_or_http(client: HttpClient) -> None:
