@@ -38,15 +38,18 @@ class LocalFiles:
         self._guard = threading.Lock()
         self._swept: set[str] = set()
         self._open: set[_LocalWriter] = set()
-        self._is_closed = False
+        self._closed = threading.Event()
 
     def open(self, path: str, offset: int = 0) -> Reader:
-        """Opens a file for reading from ``offset`` on."""
+        """Opens a regular file for reading from ``offset`` on."""
         with _explained(path):
-            file = open(path, "rb", buffering=0)  # noqa: SIM115 - the reader closes it
-            if stat.S_ISDIR(os.fstat(file.fileno()).st_mode):
-                file.close()
-                raise IsADirectoryError(errno.EISDIR, "", path)
+            # Opening a named pipe would otherwise wait until somebody writes to it; other files don't care.
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+            mode = os.fstat(descriptor).st_mode
+            if not stat.S_ISREG(mode):
+                os.close(descriptor)
+                raise _not_a_file(path, mode, hint=f"a pipe is read with - < {path}")
+            file = os.fdopen(descriptor, "rb", buffering=0)
             if offset:
                 file.seek(offset)
             return _FileReader(file, path)
@@ -95,8 +98,13 @@ class LocalFiles:
             writer.abort()
 
     def create(self, path: str) -> FileWriter:
-        """Begins a file under a temporary name beside its final one."""
-        if self._is_closed:
+        """Begins a file under a temporary name beside its final one.
+
+        Raises:
+            LocalError: it can't be made, or would take the place of a device or pipe.
+        """
+        _refuse_to_replace(path)
+        if self._closed.is_set():
             raise LocalError(f"{path}: the command has ended")
         folder = os.path.dirname(path)
         with self._guard:
@@ -106,11 +114,15 @@ class LocalFiles:
             _sweep(folder)
         writer = _LocalWriter(path, self._open.discard)
         self._open.add(writer)
+        if self._closed.is_set():
+            # Another thread closed these files between the question above and here, and did not see this one.
+            writer.abort()
+            raise LocalError(f"{path}: the command has ended")
         return writer
 
     def close(self) -> None:
         """Removes every file that was begun and not committed, when the command ends before it is done."""
-        self._is_closed = True
+        self._closed.set()
         for writer in list(self._open):
             writer.forget()
 
@@ -270,6 +282,20 @@ def _sweep(folder: str) -> None:
                 os.unlink(path)
             finally:
                 os.close(descriptor)
+
+
+def _refuse_to_replace(path: str) -> None:
+    with contextlib.suppress(NotFound), _explained(path):
+        mode = os.stat(path).st_mode
+        # A folder can't be replaced by accident, and whoever writes into it knows better what to say.
+        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+            raise _not_a_file(path, mode, hint=f"an archive is sent there with - > {path}")
+
+
+def _not_a_file(path: str, mode: int, *, hint: str) -> LocalError:
+    if stat.S_ISDIR(mode):
+        return LocalError(f"{path}: {_EXPLAINED[errno.EISDIR]}")
+    return LocalError(f"{path}: it is a device or pipe, not a file", hint=hint)
 
 
 def _sync_folder(path: str) -> None:

@@ -159,3 +159,24 @@ def test_closing_removes_what_was_begun(tmp_path: Path) -> None:
     begun.abort()
     with pytest.raises(LocalError, match="ended"):
         files.create(str(tmp_path / "more"))
+
+
+def test_what_is_no_file_is_neither_read_nor_replaced(tmp_path: Path) -> None:
+    path = str(tmp_path / "pipe")
+    os.mkfifo(path)
+    with pytest.raises(LocalError, match=r"device or pipe.*- < "):
+        FILES.open(path)
+    with pytest.raises(LocalError, match=r"device or pipe.*- > "):
+        FILES.create(path)
+    with pytest.raises(LocalError, match="device or pipe"):
+        FILES.write("/dev/null", b"x")
+    assert os.listdir(tmp_path) == ["pipe"]
+
+
+def test_a_file_begun_while_the_files_are_closed_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = LocalFiles()
+    # The last thing that happens between the question whether they are closed and the answer.
+    monkeypatch.setattr("imgmove.wire.files._sweep", lambda _: files.close())
+    with pytest.raises(LocalError, match="has ended"):
+        files.create(str(tmp_path / "x"))
+    assert os.listdir(tmp_path) == []
