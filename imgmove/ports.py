@@ -359,7 +359,7 @@ class ReadableFiles(Protocol):
         ...
 
     def list(self, path: str) -> Sequence[str]:
-        """The names in a folder, sorted; none when the folder is absent."""
+        """The names in a folder, sorted; none when the folder is absent. Files that are being written don't show."""
         ...
 
 

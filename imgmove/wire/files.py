@@ -8,7 +8,7 @@ import fcntl
 import os
 import stat
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
 
 from imgmove.errors import ImgmoveError, LocalError, NotFound
@@ -38,7 +38,7 @@ class LocalFiles:
         self._guard = threading.Lock()
         self._swept: set[str] = set()
         self._open: set[_LocalWriter] = set()
-        self._closed = threading.Event()
+        self._is_closed = False
 
     def open(self, path: str, offset: int = 0) -> Reader:
         """Opens a regular file for reading from ``offset`` on."""
@@ -73,10 +73,10 @@ class LocalFiles:
         return FileStatus(stat.S_ISDIR(found.st_mode), found.st_size, found.st_mtime)
 
     def list(self, path: str) -> Sequence[str]:
-        """The names in a folder, sorted."""
+        """The names in a folder, sorted, without those of files that are not committed."""
         try:
             with _explained(path):
-                return sorted(os.listdir(path))
+                return sorted(name for name in os.listdir(path) if not name.startswith(_TEMPORARY))
         except NotFound:
             return []
 
@@ -104,27 +104,22 @@ class LocalFiles:
             LocalError: it can't be made, or would take the place of a device or pipe.
         """
         _refuse_to_replace(path)
-        if self._closed.is_set():
-            raise LocalError(f"{path}: the command has ended")
         folder = os.path.dirname(path)
         with self._guard:
-            is_first = folder not in self._swept
-            self._swept.add(folder)
-        if is_first:
-            _sweep(folder)
-        writer = _LocalWriter(path, self._open.discard)
-        self._open.add(writer)
-        if self._closed.is_set():
-            # Another thread closed these files between the question above and here, and did not see this one.
-            writer.abort()
-            raise LocalError(f"{path}: the command has ended")
-        return writer
+            if self._is_closed:
+                raise LocalError(f"{path}: the command has ended")
+            if folder not in self._swept:
+                self._swept.add(folder)
+                _sweep(folder)
+            # Under the guard, so that `close` sees every file that lies there.
+            return _LocalWriter(path, self._open)
 
     def close(self) -> None:
         """Removes every file that was begun and not committed, when the command ends before it is done."""
-        self._closed.set()
-        for writer in list(self._open):
-            writer.forget()
+        with self._guard:
+            self._is_closed = True
+            for writer in list(self._open):
+                writer.forget()
 
     def remove(self, path: str) -> None:
         """Removes a file, if it is there."""
@@ -178,9 +173,9 @@ class _LocalWriter:
     It is locked while somebody writes it, so that what a killed process left behind can be told apart and removed.
     """
 
-    def __init__(self, path: str, ended: Callable[[_LocalWriter], None]) -> None:
+    def __init__(self, path: str, begun: set[_LocalWriter]) -> None:
         self._path = path
-        self._ended = ended
+        self._begun = begun
         folder, name = os.path.split(path)
         self._temporary = ""
         self._descriptor: int | None = None
@@ -188,11 +183,16 @@ class _LocalWriter:
             # The name is cut, so that a long final name does not make the temporary one too long.
             unique = f"{os.getpid()}-{os.urandom(6).hex()}"
             self._temporary = os.path.join(folder, f"{_TEMPORARY}{name[:80]}.{unique}{_PARTIAL}")
+            # Before it lies there: a signal may end us right afterwards.
+            begun.add(self)
             try:
                 with _explained(path):
                     self._descriptor = _created_and_locked(self._temporary)
             except NotFound:
                 raise LocalError(f"{folder or '.'}: no such folder to write to") from None
+            finally:
+                if self._descriptor is None:
+                    begun.discard(self)
 
     def write_at(self, offset: int, data: bytes) -> None:
         """Writes all of ``data`` at ``offset``."""
@@ -226,7 +226,7 @@ class _LocalWriter:
             _sync_folder(os.path.dirname(final) or ".")
         os.close(self._opened)
         self._descriptor = None
-        self._ended(self)
+        self._begun.discard(self)
 
     def abort(self) -> None:
         """Removes what was not committed."""
@@ -236,7 +236,7 @@ class _LocalWriter:
         self._descriptor = None
         with contextlib.suppress(OSError):
             os.unlink(self._temporary)
-        self._ended(self)
+        self._begun.discard(self)
 
     def forget(self) -> None:
         """Removes the name alone: a thread that is still writing keeps its descriptor, which nobody else may get."""

@@ -173,10 +173,30 @@ def test_what_is_no_file_is_neither_read_nor_replaced(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["pipe"]
 
 
-def test_a_file_begun_while_the_files_are_closed_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_left_when_files_are_closed_while_others_begin_some(tmp_path: Path) -> None:
     files = LocalFiles()
-    # The last thing that happens between the question whether they are closed and the answer.
-    monkeypatch.setattr("imgmove.wire.files._sweep", lambda _: files.close())
-    with pytest.raises(LocalError, match="has ended"):
-        files.create(str(tmp_path / "x"))
-    assert os.listdir(tmp_path) == []
+    has_begun = threading.Barrier(5)
+
+    def begin() -> None:
+        writers = [files.create(str(tmp_path / "x"))]
+        has_begun.wait()
+        with pytest.raises(LocalError, match="has ended"):
+            while True:
+                writers.append(files.create(str(tmp_path / "x")))
+
+    threads = [threading.Thread(target=begin) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    has_begun.wait()
+    files.close()
+    left = os.listdir(tmp_path)
+    for thread in threads:
+        thread.join()
+    assert left == []
+
+
+def test_lists_do_not_show_what_is_being_written(tmp_path: Path) -> None:
+    writer = FILES.create(str(tmp_path / "x"))
+    assert FILES.list(str(tmp_path)) == []
+    writer.commit()
+    assert FILES.list(str(tmp_path)) == ["x"]

@@ -1,0 +1,114 @@
+"""The README's recipes, pasted into a shell; only the names of hosts and of programs that aren't here are changed."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import subprocess
+import sys
+import uuid
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from imgmove.endpoints.layout import Layout
+from imgmove.model import media_types
+from imgmove.model.descriptor import Descriptor
+from imgmove.wire.files import LocalFiles
+from tests.images import BuiltImage, build_image, build_index, docker_archive, make_manifest_from
+from tests.real.fixtures import RealRegistry
+
+pytestmark = pytest.mark.real
+
+README = Path(__file__).parents[2] / "README.md"
+
+
+def recipes() -> list[str]:
+    return re.findall(r"```sh\n(.*?)```", README.read_text(), re.DOTALL)
+
+
+@pytest.fixture
+def prepared(plain_registry: RealRegistry, environment: dict[str, str], tmp_path: Path) -> dict[str, str]:
+    """A registry that holds what the recipes speak of, and the texts that stand for it."""
+    run = f"{plain_registry.host}/readme{uuid.uuid4().hex[:8]}"
+    layout = Layout.writable(LocalFiles(), str(tmp_path / "seed"))
+    build_index("linux/amd64", "linux/arm64", attested=True).put(layout, "multi:1")
+    app = build_image()
+    app.put(layout, "app:1")
+    _sign(app, tmp_path / "cosign.pub").put(layout, f"sha256-{app.root.digest.hex}.sig")
+    docker_archive(tmp_path / "saved.tar", build_image())
+    seeds = {"multi:1": ["hub/alpine:3.20", "hub/busybox:1.36"], "app:1": ["com/team/app:1", "com/team/app:0.9"]}
+    for name, places in seeds.items():
+        for place in places:
+            words = ["copy", "-q", f"oci:{tmp_path / 'seed'}:{name}", f"{run}/{place}"]
+            subprocess.run([sys.executable, "-m", "imgmove", *words], check=True, env=environment)
+    subprocess.run(
+        [sys.executable, "-m", "imgmove", "copy", "-q", f"{run}/com/team/app:1", f"oci:{tmp_path / 'layout'}:app:1"],
+        check=True,
+        env=environment,
+    )
+    return {
+        "registry.example.com": f"{run}/com",
+        "registry.example.org": f"{run}/org",
+        " alpine:3.20": f" {run}/hub/alpine:3.20",
+        " busybox:1.36": f" {run}/hub/busybox:1.36",
+        "docker save web:1": "cat saved.tar",
+        "ssh edge1 docker load": "cat > /dev/null",
+        "imgmove ": f"{sys.executable} -m imgmove ",
+    }
+
+
+def _sign(image: BuiltImage, key_file: Path) -> BuiltImage:
+    key = ec.generate_private_key(ec.SECP256R1())
+    form = (serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    key_file.write_bytes(key.public_key().public_bytes(*form))
+    signed = {"type": "cosign container image signature", "image": {"docker-manifest-digest": str(image.root.digest)}}
+    payload = json.dumps({"critical": signed}).encode()
+    layer = Descriptor.of(payload, "application/vnd.dev.cosign.simplesigning.v1+json").to_json()
+    text = base64.b64encode(key.sign(payload, ec.ECDSA(hashes.SHA256()))).decode()
+    layer["annotations"] = {"dev.cosignproject.cosign/signature": text}
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": media_types.OCI_MANIFEST,
+        "config": Descriptor.of(b"{}", media_types.OCI_CONFIG).to_json(),
+        "layers": [layer],
+    }
+    return BuiltImage(
+        (make_manifest_from(manifest),), {Descriptor.of(item, "x").digest: item for item in (b"{}", payload)}
+    )
+
+
+def test_recipes_work_when_pasted(prepared: dict[str, str], environment: dict[str, str], tmp_path: Path) -> None:
+    texts = recipes()
+    assert len(texts) >= 10
+    for text in texts:
+        script = text
+        for written, meant in prepared.items():
+            script = script.replace(written, meant)
+        done = subprocess.run(
+            ["bash", "-e", "-o", "pipefail", "-c", script],
+            capture_output=True,
+            text=True,
+            env=environment,
+            cwd=tmp_path,
+        )
+        assert done.returncode == 0, f"{text}\n{done.stderr}"
+
+
+def test_the_python_example(prepared: dict[str, str], environment: dict[str, str], tmp_path: Path) -> None:
+    (text,) = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+    script = text.replace('"alpine:3.20"', f'"{prepared[" alpine:3.20"].strip()}"')
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("sha256:")
+
+
+def test_the_demo(environment: dict[str, str]) -> None:
+    demo = Path(__file__).parents[2] / "examples" / "demo.py"
+    done = subprocess.run([sys.executable, str(demo)], capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert "1 SBOM came along" in done.stdout
+    assert "nothing was sent" in done.stdout
