@@ -190,9 +190,6 @@ class _LocalWriter:
                     self._descriptor = _created_and_locked(self._temporary)
             except NotFound:
                 raise LocalError(f"{folder or '.'}: no such folder to write to") from None
-            finally:
-                if self._descriptor is None:
-                    begun.discard(self)
 
     def write_at(self, offset: int, data: bytes) -> None:
         """Writes all of ``data`` at ``offset``."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import threading
@@ -180,9 +181,11 @@ def test_nothing_is_left_when_files_are_closed_while_others_begin_some(tmp_path:
     def begin() -> None:
         writers = [files.create(str(tmp_path / "x"))]
         has_begun.wait()
-        with pytest.raises(LocalError, match="has ended"):
-            while True:
+        with contextlib.suppress(LocalError):
+            while len(writers) < 10_000:
                 writers.append(files.create(str(tmp_path / "x")))
+        for writer in writers:
+            writer.abort()
 
     threads = [threading.Thread(target=begin) for _ in range(4)]
     for thread in threads:
