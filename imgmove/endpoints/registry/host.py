@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from urllib.parse import urljoin
+from urllib.parse import urljoin, urlsplit, urlunsplit
 
 from imgmove.errors import NetworkError
 from imgmove.model.credentials import Credentials
@@ -17,6 +17,7 @@ from imgmove.wire.http.errors import NotTls
 
 _HUB_ADDRESS = "registry-1.docker.io"
 _MOST_CHALLENGES = 5
+_HTTP_PORT = 80
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,23 @@ class RegistryHost:
     def url(self, place: str) -> str:
         """A path below the registry as a URL; a URL as it is."""
         return urljoin(self._base, place)
+
+    def following(self, response: Response, location: str) -> str:
+        """Where an answer leads, as a URL.
+
+        Registries behind a proxy that ends TLS name themselves with ``http:``; what came over TLS goes on over it.
+        """
+        target = urljoin(response.url, location)
+        scheme, name, port = origin(target)
+        if (
+            scheme == "http"
+            and self._base.startswith("https:")
+            and name == origin(self._base)[1]
+            and port == _HTTP_PORT
+        ):
+            parts = urlsplit(target)
+            return urlunsplit(("https", urlsplit(self._base).netloc, parts.path, parts.query, ""))
+        return target
 
     def _begun(
         self, method: str, place: str, scopes: Sequence[Scope], headers: Mapping[str, str], body: Body | bytes | None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from urllib.parse import urljoin
 
 from imgmove.endpoints.registry.host import RegistryHost
 from imgmove.errors import ImgmoveError, ServerError, ServerRefused
@@ -59,7 +58,7 @@ class Session:
         response.close()
         location = response.headers.get("location")
         if location:
-            self._location = urljoin(response.url, location)
+            self._location = self._host.following(response, location)
         elif not self._location:
             raise ServerRefused(f"{self._what}: {self._host.name} does not say where to")
         least = response.headers.get("oci-chunk-min-length", "")
@@ -80,7 +79,7 @@ class Session:
         match = re.fullmatch(r"(?:bytes=)?0-(\d+)", response.headers.get("range", ""))
         location = response.headers.get("location")
         if location:
-            self._location = urljoin(response.url, location)
+            self._location = self._host.following(response, location)
         if not match:
             return None
         # "0-0" is what registries say of an empty upload, though it would mean one byte.
