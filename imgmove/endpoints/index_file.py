@@ -73,7 +73,10 @@ class IndexFile:
             MalformedContent: it is no index.
         """
         document = read_json_object(content, most=_LARGEST_INDEX)
-        items = document.get("manifests") or []
+        items = document.get("manifests")
+        if items is None:
+            # Docker 25 writes null into what it saves by image ID.
+            items = []
         if not isinstance(items, list) or "layers" in document:
             raise MalformedContent("index.json is not an index")
         return cls(document, tuple(Entry(Descriptor.from_json(item), item) for item in items))
