@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -291,20 +292,23 @@ def test_forgetting_names_and_manifests(tmp_path: Path) -> None:
             call()
 
 
-def _put_names(path: str, number: int) -> None:
-    layout = Layout.writable(LocalFiles(), path)
-    for count in range(3):
-        build_image([{"number": b"%d" % number}]).put(layout, f"app{number}:{count}")
+NAMING = """
+import sys
+from imgmove.endpoints.layout import Layout
+from imgmove.wire.files import LocalFiles
+
+path, media_type, content, number = sys.argv[1:]
+layout = Layout.writable(LocalFiles(), path)
+for count in range(3):
+    layout.put_manifest(content.encode(), media_type, [f"app{number}:{count}"])
+"""
 
 
 def test_twenty_processes_lose_no_name(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("spawn")
-    processes = [context.Process(target=_put_names, args=(str(tmp_path / "x"), number)) for number in range(20)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join()
-    assert [process.exitcode for process in processes] == [0] * 20
+    node = build_image().nodes[0]
+    words = [sys.executable, "-c", NAMING, str(tmp_path / "x"), node.media_type, node.content.decode()]
+    processes = [subprocess.Popen([*words, str(number)]) for number in range(20)]
+    assert [process.wait(60) for process in processes] == [0] * 20
     layout = Layout.existing(FILES, str(tmp_path / "x"))
     names = {name for image in layout.images() for name in image.names}
     assert names == {f"app{number}:{count}" for number in range(20) for count in range(3)}
