@@ -16,7 +16,7 @@ class RateLimit:
     def __init__(self, rate: int) -> None:
         self._rate = rate
         self._lock = threading.Lock()
-        self._free_at = time.monotonic()
+        self._free_at = 0.0
 
     def reserve(self, count: int) -> float:
         """Takes room for so many bytes; returns the seconds to wait before the next ones may flow."""
