@@ -9,6 +9,7 @@ from imgmove.engine.convert import Conversions, Format
 from imgmove.engine.plan import Choice
 from imgmove.errors import UsageError
 from imgmove.model.platform import Platform
+from imgmove.model.reference import check_tag
 from imgmove.ports import Codec, Compression
 
 WantedCompression = Literal["keep", "gzip", "zstd", "none"]
@@ -47,6 +48,8 @@ class CopyOptions:
             raise UsageError(f"no compression {self.compression!r:.40}", hint="there are keep, gzip, zstd and none")
         if self.format not in ("keep", "oci", "docker"):
             raise UsageError(f"no format {self.format!r:.40}", hint="there are keep, oci and docker")
+        for tag in self.additional_tags:
+            check_tag(tag)
         if self.compression_level is not None:
             self._check_level(self.compression_level)
 

@@ -98,12 +98,13 @@ class LocalFiles:
             writer.abort()
 
     def create(self, path: str) -> FileWriter:
-        """Begins a file under a temporary name beside its final one.
+        """Begins a file under a temporary name beside its final one; a link is followed, not replaced.
 
         Raises:
             LocalError: it can't be made, or would take the place of a device or pipe.
         """
         _refuse_to_replace(path)
+        path = os.path.realpath(path) if os.path.islink(path) else path
         folder = os.path.dirname(path)
         with self._guard:
             if self._is_closed:

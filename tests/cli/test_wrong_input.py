@@ -112,6 +112,7 @@ def test_no_such_host(imgmove: Run, layout: Path) -> None:
         ("verify", "app", "--src-creds", ""),
         ("login", "reg.example.com", "-u", "x", "-p", "y", "--password-stdin"),
         ("copy", "app:1", "oci:x", "--all-tags"),
+        ("copy", "app:1", "oci:x", "--additional-tag", "not a tag"),
     ],
 )
 def test_what_can_not_be_meant(imgmove: Run, words: tuple[str, ...], tmp_path: Path) -> None:

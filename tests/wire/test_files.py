@@ -203,3 +203,11 @@ def test_lists_do_not_show_what_is_being_written(tmp_path: Path) -> None:
     assert FILES.list(str(tmp_path)) == []
     writer.commit()
     assert FILES.list(str(tmp_path)) == ["x"]
+
+
+def test_a_link_is_followed(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "folder" / "real")
+    FILES.write(str(tmp_path / "link"), b"x")
+    assert (tmp_path / "folder" / "real").read_bytes() == b"x"
+    assert (tmp_path / "link").is_symlink()
