@@ -125,13 +125,16 @@ class Endpoints:
     def spooled(self, location: Location) -> Location:
         """Copies a pipe into a temporary file that goes away with this, and says where that is."""
         assert isinstance(location, PipeLocation)
-        descriptor, path = tempfile.mkstemp(prefix="imgmove-", suffix=".tar")
-        self._temporary.append(path)
         try:
+            descriptor, path = tempfile.mkstemp(prefix="imgmove-", suffix=".tar")
+            self._temporary.append(path)
             with os.fdopen(descriptor, "wb") as file:
                 shutil.copyfileobj(self._stdin or sys.stdin.buffer, file, _SPOOL_BLOCK)
         except OSError as error:
-            raise LocalError(f"can't keep the pipe's content in {path}: {error.strerror}") from error
+            raise LocalError(
+                f"the pipe's content can't be kept in a temporary file: {error.strerror}",
+                hint="TMPDIR says where there is room",
+            ) from error
         return ArchiveLocation("archive", path)
 
     @property
