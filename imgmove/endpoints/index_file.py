@@ -21,7 +21,8 @@ REF_NAME = "org.opencontainers.image.ref.name"
 CONTAINERD_NAME = "io.containerd.image.name"
 _BASE_NAME = "org.opencontainers.image.base.name"
 _DIGEST_TAG = re.compile(r"(sha256|sha512)-([a-f0-9]{64})(\..+)?")
-_LARGEST_INDEX = 64 << 20
+LARGEST_INDEX = 16 << 20
+"""Bytes: more images than one folder should hold, and as much as parsing should cost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +73,7 @@ class IndexFile:
         Raises:
             MalformedContent: it is no index.
         """
-        document = read_json_object(content, most=_LARGEST_INDEX)
+        document = read_json_object(content, most=LARGEST_INDEX)
         items = document.get("manifests")
         if items is None:
             # Docker 25 writes null into what it saves by image ID.

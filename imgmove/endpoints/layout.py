@@ -9,7 +9,7 @@ import posixpath
 import threading
 from collections.abc import Callable, Sequence
 
-from imgmove.endpoints.index_file import Entry, IndexFile, digest_tag, is_digest, parse_digest_tag
+from imgmove.endpoints.index_file import LARGEST_INDEX, Entry, IndexFile, digest_tag, is_digest, parse_digest_tag
 from imgmove.errors import MalformedContent, NotFound, SizeMismatch, UsageError
 from imgmove.model.descriptor import Descriptor
 from imgmove.model.digest import Digest
@@ -20,7 +20,6 @@ from imgmove.streams import BLOCK, BytesReader
 INDEX = "index.json"
 MARKER = "oci-layout"
 MARKER_CONTENT = to_json_bytes({"imageLayoutVersion": "1.0.0"})
-_LARGEST_INDEX = 64 << 20
 _LARGEST_MARKER = 4096
 _OWN_NAMES = frozenset({MARKER, "blobs"})
 
@@ -128,7 +127,7 @@ class LayoutReader:
         return posixpath.join(self._path, relative) if self._path else relative
 
     def _index(self) -> IndexFile:
-        content = self._read.read_at(self._at(INDEX), 0, _LARGEST_INDEX + 1)
+        content = self._read.read_at(self._at(INDEX), 0, LARGEST_INDEX + 1)
         known, index = self._parsed
         # Reading is cheap, parsing is not, and only the bytes tell for sure that nobody changed the file.
         if content != known or index is None:

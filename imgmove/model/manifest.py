@@ -20,6 +20,8 @@ LARGEST_MANIFEST = 4 << 20
 """Bytes; registries refuse more (OCI distribution spec, *Pushing Manifests*), and so do we before parsing."""
 
 _DEEPEST = 64
+_MOST_VALUES = 400_000
+"""A document takes up to forty times its size in memory. Even an index of 30,000 images stays below this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,21 +121,33 @@ def parse_manifest(content: bytes, media_type: str = "") -> Node:
 
 
 def read_json_object(content: bytes, *, most: int = LARGEST_MANIFEST) -> dict[str, object]:
-    """Parses JSON from strangers: an object, at most ``most`` bytes long, nested no deeper than 64 levels.
+    """Parses JSON from strangers that must be an object, within the limits of `read_json`.
+
+    Raises:
+        MalformedContent: it isn't.
+    """
+    document = read_json(content, most=most)
+    if not isinstance(document, dict):
+        raise MalformedContent("not a JSON object")
+    return document
+
+
+def read_json(content: bytes, *, most: int = LARGEST_MANIFEST) -> object:
+    """Parses JSON from strangers, of any kind: at most ``most`` bytes, 64 levels and 400,000 values.
 
     Raises:
         MalformedContent: it isn't.
     """
     if len(content) > most:
         raise MalformedContent(f"a manifest of {len(content)} bytes is over the limit of {most}")
+    if sum(map(content.count, (b",", b"[", b"{"))) > _MOST_VALUES:
+        raise MalformedContent(f"JSON of more than {_MOST_VALUES} values")
     if _depth(content) > _DEEPEST:
         raise MalformedContent(f"JSON nested deeper than {_DEEPEST} levels")
     try:
-        document = json.loads(content)
+        document: object = json.loads(content)
     except (ValueError, RecursionError) as error:
         raise MalformedContent(f"not valid JSON: {str(error)[:100]}") from None
-    if not isinstance(document, dict):
-        raise MalformedContent("not a JSON object")
     return document
 
 

@@ -14,6 +14,7 @@ from imgmove.model import media_types
 from imgmove.model.descriptor import Descriptor
 from imgmove.model.digest import Digest
 from imgmove.model.manifest import Index, Manifest, digests_of_layers, parse_manifest, read_json_object
+from imgmove.model.platform import Platform
 from tests.conftest import FIXTURES
 
 MANIFESTS = FIXTURES / "manifests"
@@ -172,3 +173,22 @@ def test_digests_are_safe_or_refused(text: str) -> None:
         return
     assert str(digest) == text
     assert digest.hex.isalnum()
+
+
+@pytest.mark.parametrize("value", [b"{}", b"[[]]", b'{"a":{}}', b'"ab"', b"1"])
+def test_json_that_would_fill_the_memory(value: bytes) -> None:
+    content = b'{"a":[' + (value + b",") * 400_000 + b"0]}"
+    with pytest.raises(MalformedContent, match="more than 400000 values"):
+        read_json_object(content, most=len(content))
+
+
+def test_an_index_of_very_many_images_is_none_of_those() -> None:
+    entry = Descriptor(
+        media_types.OCI_MANIFEST,
+        Digest.of(b"x"),
+        1,
+        annotations={"a": "x:1", "b": "y:1"},
+        platform=Platform("linux", "amd64"),
+    )
+    content = json.dumps({"schemaVersion": 2, "manifests": [entry.to_json()] * 30_000}).encode()
+    assert read_json_object(content, most=len(content))

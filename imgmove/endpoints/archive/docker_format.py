@@ -5,7 +5,6 @@ It names configs and layers by path and has no manifests; where there is nothing
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -17,13 +16,14 @@ from imgmove.errors import MalformedContent
 from imgmove.model import media_types
 from imgmove.model.descriptor import Descriptor
 from imgmove.model.digest import Digest
-from imgmove.model.manifest import Index, Manifest, Node, digests_of_layers, make_manifest
+from imgmove.model.manifest import Index, Manifest, Node, digests_of_layers, make_manifest, read_json
 from imgmove.model.platform import Platform
 from imgmove.ports import NamedImage
 
 MANIFEST = "manifest.json"
 LEGACY = "repositories"
-LARGEST = 64 << 20
+LARGEST = 16 << 20
+"""Bytes of a config, or of the manifest of all images in an archive."""
 _LINUX = Platform("linux", "amd64")
 
 
@@ -43,9 +43,9 @@ def parse_docker_manifest(content: bytes) -> list[DockerImage]:
         MalformedContent: it isn't one.
     """
     try:
-        items = json.loads(content)
-    except (ValueError, RecursionError):
-        raise MalformedContent(f"{MANIFEST} is not valid JSON") from None
+        items = read_json(content, most=LARGEST)
+    except MalformedContent as error:
+        raise MalformedContent(f"{MANIFEST}: {error.message}") from None
     if not isinstance(items, list):
         raise MalformedContent(f"{MANIFEST} is not a list")
     return [_image(item) for item in items]

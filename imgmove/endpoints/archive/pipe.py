@@ -7,7 +7,6 @@ kept; all else is handed on as it comes.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from typing import BinaryIO
 
@@ -20,7 +19,7 @@ from imgmove.endpoints.layout import INDEX, LayoutReader
 from imgmove.errors import DigestMismatch, LocalError, MalformedContent, NotFound, Truncated, UsageError
 from imgmove.model.descriptor import Descriptor
 from imgmove.model.digest import Digest
-from imgmove.model.manifest import LARGEST_MANIFEST
+from imgmove.model.manifest import LARGEST_MANIFEST, read_json
 from imgmove.ports import Arrival, NamedImage, Reader
 from imgmove.rootfs.tar import BLOCK as TAR_BLOCK
 from imgmove.rootfs.tar import Member, PipeStream, Scan, is_tar
@@ -218,8 +217,8 @@ class _MemberReader:
 
 def _is_document(content: bytes) -> bool:
     try:
-        return isinstance(json.loads(content), dict | list)
-    except (ValueError, RecursionError):
+        return isinstance(read_json(content), dict | list)
+    except MalformedContent:
         return False
 
 

@@ -17,7 +17,7 @@ from typing import Protocol
 from imgmove.endpoints.archive import docker_format
 from imgmove.endpoints.archive.docker_format import DockerImage, make_up, parse_docker_manifest
 from imgmove.endpoints.archive.members import Content, MemberFiles, Members, Region, index_members
-from imgmove.endpoints.index_file import IndexFile
+from imgmove.endpoints.index_file import LARGEST_INDEX, IndexFile
 from imgmove.endpoints.layout import INDEX, LayoutReader, blob_path
 from imgmove.errors import LocalError, MalformedContent, Truncated, UsageError
 from imgmove.model import media_types
@@ -31,7 +31,6 @@ from imgmove.streams import BLOCK
 from imgmove.wire import codec
 from imgmove.wire.files import LocalFiles
 
-_LARGEST_INDEX = 64 << 20
 _ROOM = "TMPDIR names the folder for it"
 _LAYERS = {
     "none": media_types.OCI_LAYER,
@@ -104,7 +103,7 @@ def _opened(files: Files, path: str, label: str, temporary: str) -> Archive:
         return archive
     if docker_format.MANIFEST not in members:
         raise _not_an_archive(label, found)
-    images = parse_docker_manifest(inside.read_at(docker_format.MANIFEST, 0, docker_format.LARGEST))
+    images = parse_docker_manifest(inside.read_at(docker_format.MANIFEST, 0, docker_format.LARGEST + 1))
     made = virtual_layout(images, _Members(inside, members, label))
     contents.update(made)
     made_up = frozenset(entry.descriptor.digest for entry in _read_index(inside, label).entries)
@@ -113,7 +112,7 @@ def _opened(files: Files, path: str, label: str, temporary: str) -> Archive:
 
 def _read_index(inside: MemberFiles, label: str) -> IndexFile:
     try:
-        return IndexFile.parse(inside.read_at(INDEX, 0, _LARGEST_INDEX + 1))
+        return IndexFile.parse(inside.read_at(INDEX, 0, LARGEST_INDEX + 1))
     except MalformedContent as error:
         raise MalformedContent(f"{label}: {INDEX}: {error.message}") from None
 
@@ -153,8 +152,9 @@ class _Members:
 
     def config(self, name: str) -> bytes:
         """A config's bytes; its name is not always its hash."""
-        self._region(name)
-        return self._inside.read_at(name, 0, docker_format.LARGEST)
+        if (size := self._region(name).size) > docker_format.LARGEST:
+            raise MalformedContent(f"{self._label}: a config of {size} bytes is over the limit")
+        return self._inside.read_at(name, 0, size)
 
     def layer(self, name: str, diff_id: Digest) -> tuple[Descriptor, Content | None]:
         """A plain layer is named by its diffID; a compressed one has to be hashed."""

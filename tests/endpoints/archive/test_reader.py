@@ -171,6 +171,14 @@ def test_a_docker_archive_that_contradicts_itself(items: list[Item], message: st
         opened(tmp_path / "x.tar", *items)
 
 
+@pytest.mark.parametrize("name", ["index.json", "manifest.json", "config.json"])
+@pytest.mark.parametrize("bomb", [b'{"manifests":[' + b"[]," * 200_000 + b"0]}", b" " * (17 << 20) + b"{}"])
+def test_a_document_that_would_fill_the_memory(name: str, bomb: bytes, tmp_path: Path) -> None:
+    items = [item for item in docker(["1.tar", "2.tar"]) if item.name != name]
+    with pytest.raises(MalformedContent, match="more than 400000 values|over the limit"):
+        opened(tmp_path / "x.tar", *items, Item(name, bomb))
+
+
 # --- what is no archive of images
 
 
