@@ -9,6 +9,7 @@ import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
+import hypothesis
 import pytest
 import zstandard
 
@@ -17,6 +18,10 @@ from imgmove.settings.environment import Environment
 from tests.real.requirements import missing_servers
 
 pytest_plugins = ["tests.fixtures_registry", "tests.real.fixtures"]
+
+# A busy machine is slow at times; how long an example takes says nothing about the code.
+hypothesis.settings.register_profile("imgmove", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("imgmove")
 
 DATA = Path(__file__).parent / "data"
 FIXTURES = DATA / "fixtures"
