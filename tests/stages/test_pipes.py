@@ -80,6 +80,13 @@ def test_a_broken_piece_is_sent_again(
         assert len(imgmove.inspect(f"{broken.host}/app:1", session=session).referrers) == (which == "new")
 
 
+def test_a_piece_too_large_is_cut_up(quick: Settings, registry_factory: Factory, old_archive: Path) -> None:
+    server, whole = registry_factory(Quirks(largest_request=3 << 20)), registry_factory()
+    one = piped(quick, old_archive, f"{server.host}/app:1").images[0]
+    assert one.digest == piped(quick, old_archive, f"{whole.host}/app:1").images[0].digest
+    assert max(exchange.received for exchange in server.log if exchange.status < 400) <= 3 << 20
+
+
 def test_pieces_are_small(quick: Settings, registry: RegistryServer, new_archive: Path) -> None:
     piped(quick, new_archive, f"{registry.host}/app:1")
     sizes = [exchange.received for exchange in registry.log if exchange.method == "PATCH"]

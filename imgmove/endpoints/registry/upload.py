@@ -138,14 +138,32 @@ class TooLarge(ServerError):
     """A request was too large; smaller ones may pass."""
 
 
-class BlobUpload:
+class _Upload:
+    """What all ways to upload share: how it ends."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._is_done = False
+
+    def commit(self, descriptor: Descriptor) -> None:
+        """Completes the upload, unless that is done."""
+        if not self._is_done:
+            self._session.put(descriptor)
+            self._is_done = True
+
+    def abort(self) -> None:
+        """Cancels what was not completed."""
+        if not self._is_done:
+            self._session.cancel()
+
+
+class BlobUpload(_Upload):
     """A blob whose digest is known and whose source can be read again: POST and one PUT, as a rule."""
 
     def __init__(self, host: RegistryHost, session: Session, descriptor: Descriptor) -> None:
+        super().__init__(session)
         self._host = host
-        self._session = session
         self._descriptor = descriptor
-        self._is_done = False
         self._is_broken = False
         self._asked = -1
 
@@ -176,23 +194,12 @@ class BlobUpload:
             self._session.put(self._descriptor, Body(reader, left))
             self._is_done = True
 
-    def commit(self, descriptor: Descriptor) -> None:
-        """Completes the upload, unless the one PUT did."""
-        if not self._is_done:
-            self._session.put(descriptor)
-            self._is_done = True
-
-    def abort(self) -> None:
-        """Cancels what was not completed."""
-        if not self._is_done:
-            self._session.cancel()
-
     def _in_chunks(self, reader: Reader) -> None:
         while chunk := read_chunk(reader, self._session.chunk):
             self._session.patch(Body(BytesReader(chunk), len(chunk)))
 
 
-class StreamedUpload:
+class StreamedUpload(_Upload):
     """A blob that is made while it is sent: POST, one PATCH of unknown length, PUT.
 
     Args:
@@ -200,9 +207,8 @@ class StreamedUpload:
     """
 
     def __init__(self, session: Session, *, is_piped: bool = False) -> None:
-        self._session = session
+        super().__init__(session)
         self._is_piped = is_piped
-        self._is_done = False
 
     def resume(self) -> int:
         """Begins anew each time.
@@ -220,28 +226,16 @@ class StreamedUpload:
         """Sends everything."""
         self._session.patch(Body(reader))
 
-    def commit(self, descriptor: Descriptor) -> None:
-        """Names what was sent."""
-        if not self._is_done:
-            self._session.put(descriptor)
-            self._is_done = True
 
-    def abort(self) -> None:
-        """Cancels what was not completed."""
-        if not self._is_done:
-            self._session.cancel()
-
-
-class PipedUpload:
+class PipedUpload(_Upload):
     """A blob that can't be read again: sent in pieces, each kept until the registry has it."""
 
     def __init__(self, host: RegistryHost, session: Session) -> None:
+        super().__init__(session)
         self._host = host
-        self._session = session
         self._taken = 0
         self._unsent = b""
         self._unsent_from = 0
-        self._is_done = False
         self._is_broken = False
 
     def resume(self) -> int:
@@ -266,25 +260,16 @@ class PipedUpload:
         """Sends what was not confirmed, then what comes."""
         self._flush()
         while chunk := read_chunk(reader, self._session.chunk):
-            self._unsent, self._unsent_from = chunk, self._taken
+            self._unsent = chunk
             self._taken += len(chunk)
             self._flush()
 
-    def commit(self, descriptor: Descriptor) -> None:
-        """Names what was sent."""
-        if not self._is_done:
-            self._session.put(descriptor)
-            self._is_done = True
-
-    def abort(self) -> None:
-        """Cancels what was not completed."""
-        if not self._is_done:
-            self._session.cancel()
-
     def _flush(self) -> None:
-        if self._unsent:
-            self._session.patch(Body(BytesReader(self._unsent), len(self._unsent)))
-            self._unsent = b""
+        while self._unsent:
+            piece = self._unsent[: self._session.chunk]
+            self._session.patch(Body(BytesReader(piece), len(piece)))
+            self._unsent = self._unsent[len(piece) :]
+            self._unsent_from += len(piece)
 
     def _restart(self) -> None:
         if self._unsent_from:
