@@ -241,13 +241,8 @@ class Layout(LayoutReader):
     def put_blob(self, descriptor: Descriptor | None) -> BlobWriter:
         """Begins a blob as a file under a temporary name."""
         self._make()
-        algorithm = descriptor.digest.algorithm if descriptor else "sha256"
-        folder = self._at(f"blobs/{algorithm}")
-        self._files.make_folder(folder)
-        name = descriptor.digest.hex if descriptor else "unnamed"
-        return FileBlobWriter(
-            self._files.create(posixpath.join(folder, name)), lambda digest: self._at(blob_path(digest))
-        )
+        begun = self._place(descriptor.digest if descriptor else Digest("sha256", "unnamed"))
+        return FileBlobWriter(self._files.create(begun), self._place)
 
     def put_manifest(self, content: bytes, media_type: str, names: Sequence[str]) -> None:
         """Stores a manifest and lists it under its names."""
@@ -291,6 +286,11 @@ class Layout(LayoutReader):
             raise NotFound(f"{self._label} has no {digest}")
         self._change_index(lambda index: index.without_digest(digest))
 
+    def _place(self, digest: Digest) -> str:
+        path = self._at(blob_path(digest))
+        self._files.make_folder(posixpath.dirname(path))
+        return path
+
     def _make(self) -> None:
         if self._files.status(self._at(MARKER)) is None:
             self._files.make_folder(self._path or ".")
@@ -303,7 +303,9 @@ class Layout(LayoutReader):
             before = IndexFile.empty() if is_new else self._index()
             after = change(before)
             if is_new or after is not before:
-                self._files.write(self._at(INDEX), after.to_bytes())
+                content = after.to_bytes()
+                self._files.write(self._at(INDEX), content)
+                self._parsed = (content, after)
 
 
 class FileBlobWriter:

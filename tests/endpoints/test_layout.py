@@ -265,12 +265,16 @@ def test_a_blob_whose_digest_shows_at_the_end(tmp_path: Path) -> None:
     assert os.listdir(tmp_path / "blobs" / "sha256") == [descriptor.digest.hex]
 
 
-def test_other_hashes_have_folders_of_their_own(tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_known", [True, False])
+def test_other_hashes_have_folders_of_their_own(is_known: bool, tmp_path: Path) -> None:
     layout = new(tmp_path)
     descriptor = Descriptor(media_types.OCI_LAYER, Digest.of(b"x", "sha512"), 1)
-    put_blob(layout, descriptor, b"x")
+    writer = layout.put_blob(descriptor if is_known else None)
+    writer.write(BytesReader(b"x"))
+    writer.commit(descriptor)
     assert (tmp_path / blob_path(descriptor.digest)).read_bytes() == b"x"
-    assert os.listdir(tmp_path / "blobs") == ["sha512"]
+    assert set(os.listdir(tmp_path / "blobs")) == ({"sha512"} if is_known else {"sha256", "sha512"})
+    assert not [path for path in tmp_path.rglob("*") if path.name.startswith(".imgmove-")]
 
 
 def test_forgetting_names_and_manifests(tmp_path: Path) -> None:
