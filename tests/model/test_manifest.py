@@ -55,13 +55,18 @@ def test_other_documents_are_refused(name: str) -> None:
         parse_manifest((MANIFESTS / name).read_bytes())
 
 
-@pytest.mark.parametrize("path", sorted((MANIFESTS / "schema1").glob("*.json")), ids=lambda path: path.name)
+SCHEMA_1 = [
+    path
+    for path in sorted((MANIFESTS / "schema1").glob("*.json"))
+    # Beside them lie the manifests and configs that they were converted to elsewhere.
+    if "fsLayers" in (document := json.loads(path.read_bytes())) or document.get("schemaVersion") == 1
+]
+
+
+@pytest.mark.parametrize("path", SCHEMA_1, ids=lambda path: path.name)
 def test_schema_1_is_refused_with_a_way_out(path: Path) -> None:
-    content = path.read_bytes()
-    if "fsLayers" not in json.loads(content) and json.loads(content).get("schemaVersion") != 1:
-        pytest.skip("not schema 1 itself, but what it is converted to")
     with pytest.raises(MalformedContent, match="schema 1.*docker"):
-        parse_manifest(content)
+        parse_manifest(path.read_bytes())
 
 
 def test_types_that_nobody_told() -> None:
