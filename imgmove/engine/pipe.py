@@ -13,7 +13,7 @@ from typing import Literal, TypeVar
 
 from imgmove.engine.blobs import SidedReader, on_destination
 from imgmove.engine.convert import Conversions, Recipe, converted_type, is_convertible
-from imgmove.engine.graph import Tree, grow, read_content, read_node
+from imgmove.engine.graph import Tree, grow, read_content, read_node_to_move
 from imgmove.engine.run import Run
 from imgmove.errors import ImgmoveError, SizeMismatch, UsageError
 from imgmove.model import media_types
@@ -252,7 +252,7 @@ class _PipeMover:
         while waiting:
             descriptor = waiting.pop()
             if descriptor.digest not in nodes:
-                node = _from_source(lambda: read_node(self.source, descriptor))  # noqa: B023 - called at once
+                node = _from_source(lambda: read_node_to_move(self.source, descriptor))  # noqa: B023 - called at once
                 nodes[descriptor.digest] = node
                 waiting.extend(child for child in node.children if child.is_manifest)
         return grow(image.descriptor, names, nodes)
