@@ -94,13 +94,15 @@ def verify(
     Raises:
         ContentError, NotFound: content is wrong or missing.
         SignatureError: no valid signature of that key.
+        UsageError: the key is none; nothing was read then.
     """
+    trusted = signing.load_public_key(key) if key is not None else None
     if other is None:
         origins = _origins(session, one, every=True)
-        return VerifyReport([_verified(session, origin, "source", key, referrers=referrers) for origin in origins])
+        return VerifyReport([_verified(session, origin, "source", trusted, referrers=referrers) for origin in origins])
     sides: tuple[tuple[Location, Side], ...] = ((one, "source"), (other, "destination"))
     pair = [
-        _verified(session, _origins(session, location, every=False)[0], side, key, referrers=referrers)
+        _verified(session, _origins(session, location, every=False)[0], side, trusted, referrers=referrers)
         for location, side in sides
     ]
     return VerifyReport(pair, differences(pair[0].verified, pair[1].verified))
@@ -116,7 +118,9 @@ def _origins(session: Session, location: Location, *, every: bool) -> list[Origi
     return find_origins(session.endpoints, location, every=every and not is_named)
 
 
-def _verified(session: Session, origin: Origin, side: Side, key: bytes | None, *, referrers: bool) -> VerifiedImage:
+def _verified(
+    session: Session, origin: Origin, side: Side, key: signing.PublicKey | None, *, referrers: bool
+) -> VerifiedImage:
     source = origin.source
     assert isinstance(source, Source)
     try:
@@ -132,8 +136,7 @@ def _verified(session: Session, origin: Origin, side: Side, key: bytes | None, *
     return VerifiedImage(origin.label, verified, count)
 
 
-def _count_signatures(session: Session, source: Source, verified: Verified, pem: bytes) -> int:
-    key = signing.load_public_key(pem)
+def _count_signatures(session: Session, source: Source, verified: Verified, key: signing.PublicKey) -> int:
     reasons: list[str] = []
     valid = 0
     for signature in _signatures(session, source, verified):
