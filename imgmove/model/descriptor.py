@@ -59,10 +59,12 @@ class Descriptor:
             MalformedContent: a field that the spec requires is missing, or one is of the wrong kind.
         """
         if not isinstance(value, dict):
-            raise MalformedContent(f"a descriptor must be an object, not {value!r:.80}")
+            raise MalformedContent(f"a descriptor must be an object, not a {type(value).__name__}")
         size = value.get("size")
-        if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size <= _LARGEST:
-            raise MalformedContent(f"a descriptor has the size {size!r:.40}")
+        if not isinstance(size, int) or isinstance(size, bool):
+            raise MalformedContent(f"a descriptor's size must be a whole number, not a {type(size).__name__}")
+        if not 0 <= size <= _LARGEST:
+            raise MalformedContent("a descriptor's size is negative or absurdly large")
         platform = value.get("platform")
         return cls(
             media_type=_text(value, "mediaType"),
@@ -96,7 +98,7 @@ def _text(value: Mapping[str, object], key: str) -> str:
     if text is None:
         return ""
     if not isinstance(text, str):
-        raise MalformedContent(f"a descriptor's {key} must be text, not {text!r:.80}")
+        raise MalformedContent(f"a descriptor's {key} must be text, not a {type(text).__name__}")
     return text
 
 

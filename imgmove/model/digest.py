@@ -39,7 +39,9 @@ class Digest:
         Raises:
             MalformedContent: not a digest, an unknown algorithm, or a hash of the wrong length.
         """
-        if not isinstance(text, str) or not _SYNTAX.fullmatch(text):
+        if not isinstance(text, str):
+            raise MalformedContent(f"a digest must be text, not a {type(text).__name__}")
+        if not _SYNTAX.fullmatch(text):
             raise MalformedContent(f"not a digest: {text!r:.120}")
         algorithm, _, value = text.partition(":")
         length = _HEX_LENGTHS.get(algorithm)

@@ -1,7 +1,10 @@
 """Locations: what a person types for a place (CLI contract, *Locations*), read into values.
 
 Everything parses here that the contract names; whether a form can be used is for the endpoints to say. Nothing here
-looks at the disk, so a path stays a path until somebody does.
+looks at the disk, so a path stays a path until somebody does, and a ``~/`` in front of it stays as typed.
+
+In a path after a scheme only ``%3A`` is decoded, to a colon; every other percent sign is itself. Every location that
+was parsed has a text (``str``) that parses to the same value.
 """
 
 from __future__ import annotations
@@ -11,11 +14,11 @@ import posixpath
 import re
 from dataclasses import dataclass, field
 from typing import Literal
-from urllib.parse import parse_qsl
+from urllib.parse import unquote
 
 from imgmove.errors import MalformedContent, UsageError
 from imgmove.model.digest import Digest
-from imgmove.model.reference import HUB, Reference, check_host
+from imgmove.model.reference import DEFAULT_TAG, Reference, check_host, check_repository, split_host
 
 ArchiveKind = Literal["archive", "oci-archive", "docker-archive"]
 EngineKind = Literal["docker-daemon", "podman", "containerd"]
@@ -33,8 +36,10 @@ _SUFFIXES: tuple[tuple[str, ArchiveCompression], ...] = (
     (".tar.zst", "zstd"),
 )
 _SCHEME = re.compile(r"([a-z][a-z-]*(?:\+[a-z]+)?):(.*)", re.DOTALL)
-_FINAL_DIGEST = re.compile(r"(.*)@((?:sha256|sha384|sha512):[0-9a-fA-F]+)", re.DOTALL)
-_SSH_HOST = re.compile(r"(?:([^@/:]+)@)?(\[[0-9A-Fa-f:.%a-z]+\]|[^@/:\[\]]+)(?::([0-9]+))?")
+# What is meant as a digest, well formed or not: a slip in one must not become the name of a new folder.
+_FINAL_DIGEST = re.compile(r"(.*)@((?:sha256|sha384|sha512):[^:/@]*|[A-Za-z0-9]+:[0-9a-fA-F]{32,})", re.DOTALL)
+_SSH_HOST = re.compile(r"(?:([^@/:]+)@)?(\[[0-9A-Fa-f:.%a-z]+\]|[^@/:\[\]?#%]+)(?::([0-9]{1,5}))?")
+_URL = re.compile(r"https?://(.*)", re.DOTALL | re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +85,13 @@ class RegistryPrefix:
     carrier: SshHost | None = None
 
     def join(self, repository: str) -> RegistryLocation:
-        """A repository below this place."""
+        """A repository below this place.
+
+        Raises:
+            UsageError: the two together are no repository, as when they are too long.
+        """
         path = f"{self.path}/{repository}" if self.path else repository
-        return RegistryLocation(Reference(self.host, path), self.carrier, has_tag=False)
+        return RegistryLocation(Reference.parse_at(self.host, path, default_tag=""), self.carrier, has_tag=False)
 
     def __str__(self) -> str:
         return _registry_text(self.carrier, f"{self.host}/{self.path}/" if self.path else f"{self.host}/")
@@ -147,7 +156,7 @@ class BundleLocation:
     path: str
 
     def __str__(self) -> str:
-        return f"bundle:{self.path}"
+        return f"bundle:{self.path.replace(':', '%3A')}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +179,8 @@ class EngineLocation:
 
     def __str__(self) -> str:
         name = f"@{self.container}" if self.container else self.name
-        options = [f"{key}={value}" for key, value in (("socket", self.socket), ("namespace", self.namespace)) if value]
+        given = (("socket", self.socket), ("namespace", self.namespace))
+        options = [f"{key}={value.replace('%', '%25').replace('&', '%26')}" for key, value in given if value]
         query = "?" + "&".join(options) if options else ""
         if self.carrier is None:
             return f"{self.engine}:{name}{query}"
@@ -197,15 +207,17 @@ def parse_location(text: str) -> Location:
     """
     if text == "-":
         return PipeLocation()
+    if text and "\0" not in text and _is_path(text):
+        return PathLocation(text)
     if not text or "\0" in text or text != text.strip():
         raise UsageError(f"not a location: {text!r:.200}", hint="write REGISTRY/NAME:TAG, oci:DIR or ./FILE.tar")
-    if text.startswith(("/", "./", "../", "~/")) or text in (".", "..", "~"):
-        return PathLocation(text)
+    if url := _URL.fullmatch(text):
+        raise UsageError("a registry is written without http:// or https://", hint=_without_protocol(url.group(1)))
     match = _SCHEME.fullmatch(text)
     if match and match.group(1) in (*_SCHEMES, *_SSH_SCHEMES):
         return _with_scheme(match.group(1), match.group(2))
     try:
-        return _registry(text, None)
+        return _registry(text)
     except UsageError as error:
         raise _with_nearest_scheme(error, match.group(1) if match else "") from None
 
@@ -221,7 +233,7 @@ def parse_path_location(text: str) -> Location:
         return parse_location(text)
     if not text or "\0" in text:
         raise UsageError(f"not a path: {text!r:.200}")
-    return PathLocation(text if text.startswith(("/", "./", "../", "~/")) else f"./{text}")
+    return PathLocation(_path_text(text))
 
 
 def archive_suffix(path: str) -> ArchiveCompression | None:
@@ -230,90 +242,123 @@ def archive_suffix(path: str) -> ArchiveCompression | None:
     return next((compression for suffix, compression in _SUFFIXES if name.endswith(suffix)), None)
 
 
+def _is_path(text: str) -> bool:
+    return text.startswith(("/", "./", "../", "~/")) or text in {".", "..", "~"}
+
+
 def _with_scheme(scheme: str, rest: str) -> Location:
     if scheme.endswith(_SSH):
         return _over_ssh(scheme.removesuffix(_SSH), scheme, rest)
     if scheme == "docker":
         if not rest.startswith("//"):
-            raise UsageError(f"not a location: {f'docker:{rest}'!r:.200}", hint=f"write docker://{rest.lstrip('/')}")
-        return _registry(rest.removeprefix("//"), None)
+            # docker:dind is an image on Docker Hub, and docker:alpine a slip for docker://alpine: nobody can tell.
+            hint = f"write docker://{rest.lstrip('/')}, or docker.io/library/docker:TAG" if rest.isprintable() else ""
+            raise UsageError(f"not a location: {f'docker:{rest}'!r:.200}", hint=hint)
+        return _registry(rest.removeprefix("//"))
     if scheme in _ENGINES:
-        return _engine(scheme, rest, None)
+        name, question, query = rest.partition("?")
+        return _engine(scheme, name, query if question else None)
     if scheme == "bundle":
-        return BundleLocation(_nonempty(rest, scheme))
+        return BundleLocation(_path(rest, scheme))
     return _file(scheme, rest, None)
 
 
 def _over_ssh(scheme: str, whole: str, rest: str) -> Location:
     form = f"{whole}://[USER@]HOST[:PORT]/…"
     if not rest.startswith("//"):
-        raise UsageError(f"not a location: {f'{whole}:{rest}'!r:.200}", hint=f"write {form}")
-    authority, slash, path = rest.removeprefix("//").partition("/")
-    authority, question, query = authority.partition("?") if not slash else (authority, "", "")
-    carrier = _ssh_host(authority, form)
+        raise UsageError(f"not a location: {whole}: without //", hint=f"write {form}")
+    rest = rest.removeprefix("//")
     if scheme in _ENGINES:
-        return _engine(scheme, path + question + query, carrier)
+        # The options come off first: a socket's path has slashes, and there may be none before it.
+        rest, question, query = rest.partition("?")
+        authority, _, name = rest.partition("/")
+        return _engine(scheme, name, query if question else None, _ssh_host(authority, form))
+    authority, _, path = rest.partition("/")
+    carrier = _ssh_host(authority, form)
     if not path:
-        raise UsageError(f"no path in {f'{whole}:{rest}'!r:.200}", hint=f"write {form}")
+        raise UsageError(f"no path behind the host {carrier}", hint=f"write {form}")
     if scheme == "registry":
         return _registry_behind(path, carrier)
-    # /~/x is below the user's home folder, all else is absolute.
-    return _file(scheme, path if path.startswith("~/") else f"/{path}", carrier)
+    return _file(scheme, path, carrier)
 
 
 def _ssh_host(text: str, form: str) -> SshHost:
+    if ":" in text.rpartition("@")[0]:
+        # Nothing of it is repeated in the message.
+        raise UsageError("an SSH location can't hold a password", hint="use a key or an SSH agent")
     match = _SSH_HOST.fullmatch(text)
-    port = int(match.group(3)) if match and match.group(3) else None
-    # A host that begins with a dash would be an option to any ssh program that it is ever handed to.
-    if not match or match.group(2).startswith("-") or (port is not None and not 0 < port < 65536):
+    is_clean = text.isprintable() and " " not in text
+    user, host, port = match.groups(default="") if match and is_clean else ("", "", "")
+    # What begins with a dash would be an option to any ssh program that it is ever handed to.
+    if not host or host.startswith("-") or user.startswith("-") or (port and not 0 < int(port) < 65536):
         raise UsageError(f"not an SSH host: {text!r:.200}", hint=f"write {form}")
-    return SshHost(match.group(2).strip("[]"), match.group(1) or "", port)
+    return SshHost(host.strip("[]"), user, int(port) if port else None)
 
 
-def _registry(text: str, carrier: SshHost | None) -> Location:
+def _registry(text: str) -> Location:
     if text.endswith("/"):
-        host, _, path = text.rstrip("/").partition("/")
-        if "." not in host and ":" not in host and host != "localhost":
-            host, path = HUB, text.rstrip("/")
-        if path:
-            Reference.parse_repository(f"{host}/{path}")
-        return RegistryPrefix(check_host(host), path, carrier)
-    has_tag = bool(Reference.parse(text, default_tag="").tag)
-    return RegistryLocation(Reference.parse(text), carrier, has_tag)
+        host, path = split_host(text)
+        return _prefix(host, path, None)
+    return _image(Reference.parse(text, default_tag=""), None)
 
 
 def _registry_behind(path: str, carrier: SshHost) -> Location:
     host, _, rest = path.partition("/")
-    host = check_host(host)
     if not rest or rest.endswith("/"):
-        return RegistryPrefix(host, rest.strip("/"), carrier)
-    # The first part is the registry whatever it looks like, so the rest is parsed below a host that looks like one.
-    reference = Reference.parse(f"registry.invalid/{rest}")
-    has_tag = bool(Reference.parse(f"registry.invalid/{rest}", default_tag="").tag)
-    return RegistryLocation(Reference(host, reference.repository, reference.tag, reference.digest), carrier, has_tag)
+        return _prefix(check_host(host), rest, carrier)
+    return _image(Reference.parse_at(host, rest, default_tag=""), carrier)
 
 
-def _engine(scheme: str, rest: str, carrier: SshHost | None) -> EngineLocation:
-    name, _, query = rest.partition("?")
-    options = dict(parse_qsl(query, keep_blank_values=True))
-    allowed = {"socket", "namespace"} if scheme == "containerd" else {"socket"}
-    if unknown := set(options) - allowed:
-        raise UsageError(
-            f"{scheme} has no option {min(unknown)!r:.60}", hint=f"there is {' and '.join(sorted(allowed))}"
-        )
+def _prefix(host: str, path: str, carrier: SshHost | None) -> RegistryPrefix:
+    if path:
+        check_repository(path.removesuffix("/"), path)
+    return RegistryPrefix(host, path.removesuffix("/"), carrier)
+
+
+def _image(reference: Reference, carrier: SshHost | None) -> RegistryLocation:
+    is_complete = reference.tag or reference.digest
+    filled = reference if is_complete else reference.with_tag(DEFAULT_TAG)
+    return RegistryLocation(filled, carrier, bool(reference.tag))
+
+
+def _engine(scheme: str, name: str, query: str | None, carrier: SshHost | None = None) -> EngineLocation:
+    options = _options(scheme, query) if query is not None else {}
     container = name.removeprefix("@") if name.startswith("@") else ""
     if name.startswith("@") and not container:
-        raise UsageError(f"no container in {f'{scheme}:{rest}'!r:.200}", hint=f"write {scheme}:@CONTAINER")
+        raise UsageError(f"no container after {scheme}:@", hint=f"write {scheme}:@CONTAINER")
+    if name.startswith("/") or " " in name or not name.isprintable():
+        hint = f"write {scheme}:NAME, or {scheme}{_SSH}://HOST/NAME for another host"
+        raise UsageError(f"not the name of an image: {name!r:.200}", hint=hint)
     socket, namespace = options.get("socket", ""), options.get("namespace", "")
     return EngineLocation(scheme, "" if container else name, container, socket, namespace, carrier)  # type: ignore[arg-type]
+
+
+def _options(scheme: str, query: str) -> dict[str, str]:
+    """Reads ``key=value&key=value``; ``%XX`` is decoded, and a plus sign is a plus sign."""
+    allowed = ("namespace", "socket") if scheme == "containerd" else ("socket",)
+    options: dict[str, str] = {}
+    for item in query.split("&"):
+        key, _, text = item.partition("=")
+        value = unquote(text)
+        if key not in allowed:
+            raise UsageError(f"{scheme} has no option {key!r:.60}", hint=f"there is {' and '.join(allowed)}")
+        if not value or not value.isprintable() or key in options:
+            raise UsageError(f"the option {key} takes one value: {query!r:.200}")
+        options[key] = value
+    return options
 
 
 def _file(scheme: str, rest: str, carrier: SshHost | None) -> LayoutLocation | ArchiveLocation:
     digest = None
     if match := _FINAL_DIGEST.fullmatch(rest):
         rest, digest = match.group(1), _digest(match.group(2))
-    path, _, name = rest.partition(":")
-    path = _nonempty(re.sub("%3[aA]", ":", path), scheme)
+    typed, _, name = rest.partition(":")
+    path = _path(typed, scheme)
+    if carrier and path != "~" and not path.startswith("~/"):
+        # /~/x is below the user's home folder there, all else is absolute.
+        path = f"/{path}"
+    if not name.isprintable():
+        raise UsageError(f"not a name: {name!r:.200}")
     if scheme == "oci":
         return LayoutLocation(path, name, digest, carrier)
     return ArchiveLocation(scheme, path, name, digest, carrier)  # type: ignore[arg-type]
@@ -326,10 +371,17 @@ def _digest(text: str) -> Digest:
         raise UsageError(error.message) from None
 
 
-def _nonempty(path: str, scheme: str) -> str:
-    if not path:
+def _path(typed: str, scheme: str) -> str:
+    if not typed:
         raise UsageError(f"no path after {scheme}:", hint=f"write {scheme}:PATH")
-    return path
+    return re.sub("%3[aA]", ":", typed)
+
+
+def _without_protocol(rest: str) -> str:
+    try:
+        return f"write {Reference.parse(rest, default_tag='')}; --src-plain-http and --dest-plain-http choose HTTP"
+    except UsageError:
+        return "write HOST[:PORT]/NAME:TAG; --src-plain-http and --dest-plain-http choose HTTP"
 
 
 def _with_nearest_scheme(error: UsageError, scheme: str) -> UsageError:
@@ -338,7 +390,11 @@ def _with_nearest_scheme(error: UsageError, scheme: str) -> UsageError:
 
 
 def _registry_text(carrier: SshHost | None, text: str) -> str:
-    return f"registry{_SSH}://{carrier}/{text}" if carrier else text
+    if carrier:
+        return f"registry{_SSH}://{carrier}/{text}"
+    match = _SCHEME.fullmatch(text)
+    # A scheme wins over a registry of that name, such as oci:5000.
+    return f"docker://{text}" if match and match.group(1) in _SCHEMES else text
 
 
 def _file_text(scheme: str, location: LayoutLocation | ArchiveLocation) -> str:
@@ -350,7 +406,7 @@ def _file_text(scheme: str, location: LayoutLocation | ArchiveLocation) -> str:
 
 
 def _path_text(path: str) -> str:
-    return path if path.startswith(("/", "./", "../", "~/")) else f"./{path}"
+    return path if _is_path(path) else f"./{path}"
 
 
 def file_stem(path: str) -> str:

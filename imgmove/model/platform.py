@@ -21,6 +21,9 @@ _ARCHITECTURES = {
     "armel": "arm",
 }
 _NAMED_VARIANTS = {"armhf": "v7", "armel": "v6"}
+_VARIANT = re.compile(r"v?([0-9]{1,3})(?:\.([0-9]{1,2}))?")
+_VERSION_STEP = 100
+"""How much one version of a processor family weighs in a rank; more than any minor version can."""
 _DEFAULT_VARIANTS = {"arm": "v7", "arm64": "v8", "amd64": "v1"}
 
 
@@ -61,7 +64,7 @@ class Platform:
             MalformedContent: a field is of the wrong kind.
         """
         if not isinstance(value, dict):
-            raise MalformedContent(f"a platform must be an object, not {value!r:.80}")
+            raise MalformedContent(f"a platform must be an object, not a {type(value).__name__}")
         features = value.get("os.features") or []
         if not isinstance(features, list) or not all(isinstance(item, str) for item in features):
             raise MalformedContent("a platform's os.features must be a list of texts")
@@ -94,21 +97,26 @@ class Platform:
         A newer processor runs images for older ones of its family (arm v7 runs v6 and v5, amd64 v3 runs v2 and
         v1), never the other way round.
         """
-        if (self.os, self.architecture) != (offered.os, _ARCHITECTURES.get(offered.architecture, offered.architecture)):
+        if (self.os, self._normal_architecture()) != (offered.os, offered._normal_architecture()):
             return None
         if self.os_version and offered.os_version and not _same_release(self.os_version, offered.os_version):
             return None
-        wanted, given = self._variant_number(), offered._variant_number()
+        wanted, given = self._variant_version(), offered._variant_version()
         if wanted is None or given is None:
             return 0 if self._normal_variant() == offered._normal_variant() else None
-        return wanted - given if given <= wanted else None
+        if given > wanted:
+            return None
+        return (wanted[0] - given[0]) * _VERSION_STEP + wanted[1] - given[1]
+
+    def _normal_architecture(self) -> str:
+        return _ARCHITECTURES.get(self.architecture, self.architecture)
 
     def _normal_variant(self) -> str:
-        return self.variant or _DEFAULT_VARIANTS.get(self.architecture, "")
+        return self.variant or _DEFAULT_VARIANTS.get(self._normal_architecture(), "")
 
-    def _variant_number(self) -> int | None:
-        match = re.fullmatch(r"v?(\d{1,3})(?:\.\d+)?", self._normal_variant())
-        return int(match.group(1)) if match else None
+    def _variant_version(self) -> tuple[int, int] | None:
+        match = _VARIANT.fullmatch(self._normal_variant())
+        return (int(match.group(1)), int(match.group(2) or 0)) if match else None
 
     def __str__(self) -> str:
         return "/".join(part for part in (self.os, self.architecture, self.variant) if part)

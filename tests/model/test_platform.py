@@ -60,14 +60,17 @@ def test_arm_falls_back_to_older_ones_never_to_newer() -> None:
     ("wanted", "offered", "rank"),
     [
         ("linux/amd64", "linux/amd64", 0),
-        ("linux/amd64/v3", "linux/amd64", 2),
+        ("linux/amd64/v3", "linux/amd64", 200),
         ("linux/amd64", "linux/amd64/v2", None),
         ("linux/arm64", "linux/arm64/v8", 0),
         ("linux/arm", "linux/arm/v7", 0),
-        ("linux/arm", "linux/arm/v6", 1),
+        ("linux/arm", "linux/arm/v6", 100),
         ("linux/amd64", "linux/arm64", None),
         ("windows/amd64", "linux/amd64", None),
         ("linux/ppc64le", "linux/ppc64le", 0),
+        ("linux/arm64/v8.2", "linux/arm64/v8", 2),
+        ("linux/arm64/v8", "linux/arm64/v8.2", None),
+        ("linux/arm64/v9", "linux/arm64/v8.5", 95),
     ],
 )
 def test_ranks(wanted: str, offered: str, rank: int | None) -> None:
@@ -92,6 +95,30 @@ PLATFORMS = st.builds(
 def test_everybody_runs_their_own(platform: Platform) -> None:
     assert platform.rank(platform) == 0
     assert Platform.from_json(platform.to_json()) == platform
+
+
+VARIANTS = st.builds("v{}.{}".format, st.integers(0, 12), st.integers(0, 99))
+
+
+@given(VARIANTS, VARIANTS, VARIANTS)
+def test_the_newest_that_is_not_too_new_is_best(machine: str, one: str, other: str) -> None:
+    def version(variant: str) -> tuple[int, ...]:
+        return tuple(int(part) for part in variant.removeprefix("v").split("."))
+
+    def rank(offered: str) -> int | None:
+        return Platform("linux", "arm64", machine).rank(Platform("linux", "arm64", offered))
+
+    for offered in (one, other):
+        assert (rank(offered) is None) == (version(offered) > version(machine))
+    first, second = rank(one), rank(other)
+    if first is not None and second is not None:
+        assert (first < second) == (version(one) > version(other))
+
+
+def test_old_names_of_architectures_mean_the_same_on_either_side() -> None:
+    assert Platform("linux", "x86_64").rank(Platform("linux", "amd64")) == 0
+    assert Platform("linux", "amd64").rank(Platform("linux", "x86_64")) == 0
+    assert Platform("linux", "aarch64").rank(Platform("linux", "arm64", "v8")) == 0
 
 
 @given(
