@@ -42,13 +42,19 @@ def _ending_signals(session: Session) -> Iterator[None]:
         yield
         return
 
+    received: list[int] = []
+
     def end(number: int, _: FrameType | None) -> None:
+        received.append(number)
         session.run.cancelled.set()
         raise Interrupted(number)
 
     before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
+    except Interrupted:
+        # Ours can be lost, as when it comes in a callback that may not raise; then a wait noticed the end first.
+        raise Interrupted(*received[:1]) from None
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
