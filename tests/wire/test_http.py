@@ -9,7 +9,7 @@ import ssl
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 
 import pytest
 import trustme
@@ -214,3 +214,57 @@ def test_challenges() -> None:
 @given(st.text(max_size=100))
 def test_any_challenge(text: str) -> None:
     parse_challenges(text)
+
+
+@contextmanager
+def closing_after(*answers_each: int) -> Iterator[tuple[str, list[int]]]:
+    """A server that answers so many requests on each connection and then closes it without a word."""
+    served: list[int] = []
+    listener = socket.create_server(("127.0.0.1", 0))
+    listener.settimeout(10)
+
+    def serve() -> None:
+        for most in answers_each:
+            with suppress(OSError):
+                connection, _ = listener.accept()
+                with connection:
+                    connection.settimeout(5)
+                    served.append(0)
+                    while served[-1] < most and connection.recv(65536):
+                        served[-1] += 1
+                        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello")
+                    if most:
+                        # Reads the next request and leaves without an answer.
+                        connection.recv(65536)
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    try:
+        yield f"127.0.0.1:{listener.getsockname()[1]}", served
+    finally:
+        listener.close()
+        thread.join(10)
+
+
+def test_a_connection_that_was_closed_while_idle_costs_nothing(client: HttpClient) -> None:
+    with closing_after(2, 1) as (host, served):
+        for _ in range(3):
+            assert everything(client.request("GET", f"http://{host}/x")) == b"hello"
+    assert served == [2, 1]
+
+
+def test_a_server_that_closes_every_connection_is_an_error(client: HttpClient) -> None:
+    with closing_after(1, 0, 0) as (host, served):
+        assert everything(client.request("GET", f"http://{host}/x")) == b"hello"
+        with pytest.raises(NetworkError, match="broke"):
+            client.request("GET", f"http://{host}/x")
+    assert served == [1, 0], "one new try, no more"
+
+
+def test_threads_share_connections(client: HttpClient) -> None:
+    with closing_after(8) as (host, served):
+        for _ in range(8):
+            thread = threading.Thread(target=lambda: everything(client.request("GET", f"http://{host}/x")))
+            thread.start()
+            thread.join()
+    assert served == [8]

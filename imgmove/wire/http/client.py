@@ -7,11 +7,10 @@ the server sent, and proxies and certificates come from settings.
 
 from __future__ import annotations
 
-import functools
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 from imgmove.errors import MalformedContent, NetworkError, ServerRefused, Truncated
@@ -19,13 +18,12 @@ from imgmove.model.connection import ProxyRules, TlsFiles
 from imgmove.ports import Reader
 from imgmove.streams import BLOCK
 from imgmove.version import __version__
-from imgmove.wire.http.errors import shown, translated
-
-if TYPE_CHECKING:
-    import requests
+from imgmove.wire.http.errors import ConnectionBroke, shown, translated
+from imgmove.wire.http.lanes import Key, Lane, Lanes
 
 _MOST_REDIRECTS = 10
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_REPEATABLE = frozenset({"GET", "HEAD", "PUT"})
 _CONNECT_SECONDS = 15.0
 _MOST_DRAINED = 64 << 10
 
@@ -57,6 +55,7 @@ class Response:
     headers: Mapping[str, str]
     _raw: Any = field(repr=False)
     _left: int | None = field(default=None, repr=False)
+    _closed: Callable[[], None] | None = field(default=None, repr=False)
 
     def read(self, size: int = -1, /) -> bytes:
         """The next bytes of the body.
@@ -82,10 +81,13 @@ class Response:
         if self._left is None or self._left > 0:
             self._raw.close()
         self._raw.release_conn()
+        closed, self._closed = self._closed, None
+        if closed is not None:
+            closed()
 
 
 class HttpClient:
-    """Sends requests; safe for many threads, each of which keeps its own connections open.
+    """Sends requests over connections that stay open; safe for many threads.
 
     Args:
         timeout: seconds without a byte after which a connection counts as stalled.
@@ -102,9 +104,8 @@ class HttpClient:
         self._timeout = timeout
         self._proxies = proxies or ProxyRules()
         self._tls_for = tls_for
-        self._local = threading.local()
         self._lock = threading.Lock()
-        self._sessions: list[requests.Session] = []
+        self._lanes = Lanes()
         self._contexts: dict[TlsFiles, object] = {}
 
     def request(
@@ -133,17 +134,33 @@ class HttpClient:
 
     def close(self) -> None:
         """Closes all connections."""
-        with self._lock:
-            sessions, self._sessions = self._sessions, []
-        for session in sessions:
-            session.close()
-        self._local = threading.local()
+        self._lanes.close()
 
     def _once(self, method: str, url: str, headers: Mapping[str, str], body: Body | bytes | None) -> Response:
+        key = self._key(url)
+        lane = self._lanes.take(key)
+        try:
+            return self._on(lane, method, url, headers, body)
+        except ConnectionBroke:
+            self._lanes.drop(lane)
+            if lane.is_fresh or isinstance(body, Body) or method not in _REPEATABLE:
+                raise
+        except BaseException:
+            self._lanes.drop(lane)
+            raise
+        # A server may close a connection that lay idle just when we use it again: no failure of this request's.
+        self._lanes.forget_free(key)
+        lane = self._lanes.take(key)
+        try:
+            return self._on(lane, method, url, headers, body)
+        except BaseException:
+            self._lanes.drop(lane)
+            raise
+
+    def _on(self, lane: Lane, method: str, url: str, headers: Mapping[str, str], body: Body | bytes | None) -> Response:
         proxy = self._proxies.proxy_for(url)
         with translated(url):
-            session = self._session(url)
-            raw = session.request(
+            raw = lane.session.request(
                 method,
                 url,
                 headers=dict(headers),
@@ -157,17 +174,13 @@ class HttpClient:
         left = None if method == "HEAD" or raw.status_code in (204, 304) else _length(answered, url)
         if method == "HEAD":
             raw.raw.release_conn()
-        return Response(raw.status_code, url, answered, raw.raw, left)
+        return Response(raw.status_code, url, answered, raw.raw, left, lambda: self._lanes.give_back(lane))
 
-    def _session(self, url: str) -> requests.Session:
-        host = urlsplit(url).netloc.rpartition("@")[2]
-        files = self._tls_for(host) if url.startswith("https:") else TlsFiles()
-        sessions: dict[TlsFiles, requests.Session] = self._local.__dict__.setdefault("sessions", {})
-        if files not in sessions:
-            sessions[files] = _new_session(self._context(files) if url.startswith("https:") else None)
-            with self._lock:
-                self._sessions.append(sessions[files])
-        return sessions[files]
+    def _key(self, url: str) -> Key:
+        parts = urlsplit(url)
+        host = parts.netloc.rpartition("@")[2]
+        context = self._context(self._tls_for(host)) if parts.scheme == "https" else None
+        return parts.scheme, host, context
 
     def _context(self, files: TlsFiles) -> object:
         from certifi import where
@@ -246,40 +259,3 @@ class _SizedBlocks(_Blocks):
     def __bool__(self) -> bool:
         # An empty body is a body all the same.
         return True
-
-
-def _new_session(context: object) -> requests.Session:
-    from http.cookiejar import DefaultCookiePolicy
-
-    import requests
-
-    session = requests.Session()
-    session.trust_env = False
-    session.headers.clear()
-    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-    adapter = _adapter_class()(context)
-    session.mount("https://", adapter)
-    session.mount("http://", adapter)
-    return session
-
-
-@functools.cache
-def _adapter_class() -> Any:
-    from requests.adapters import HTTPAdapter
-
-    class Adapter(HTTPAdapter):
-        """Connections with our own TLS context, onto which requests would otherwise load its bundle of authorities."""
-
-        def __init__(self, context: object) -> None:
-            self._context = context
-            super().__init__(pool_connections=16, pool_maxsize=4)
-
-        def cert_verify(self, conn: object, url: object, verify: object, cert: object) -> None:
-            """Leaves certificates to the context."""
-
-        def build_connection_pool_key_attributes(self, request: Any, *_: object) -> Any:
-            parts = urlsplit(request.url)
-            host = {"scheme": parts.scheme, "host": parts.hostname, "port": parts.port}
-            return host, {"ssl_context": self._context} if parts.scheme == "https" else {}
-
-    return Adapter

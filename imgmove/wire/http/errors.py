@@ -108,7 +108,7 @@ def _explained(error: BaseException, url: str) -> ImgmoveError:
     if isinstance(error, requests.exceptions.InvalidURL | requests.exceptions.InvalidSchema | ValueError):
         return ServerRefused(f"not an address that can be asked: {shown(url)}")
     reason = next((cause.strerror for cause in chain if isinstance(cause, OSError) and cause.strerror), "")
-    return NetworkError(f"the connection to {host} broke" + (f": {printable(reason)}" if reason else ""))
+    return ConnectionBroke(f"the connection to {host} broke" + (f": {printable(reason)}" if reason else ""))
 
 
 def _known(cause: BaseException, host: str) -> ImgmoveError | None:
@@ -146,6 +146,10 @@ def _no_tls(error: ssl.SSLError, host: str) -> NetworkError:
     if "WRONG_VERSION_NUMBER" in text or "RECORD_LAYER_FAILURE" in text or "HTTP_REQUEST" in text:
         return NotTls(f"{host} does not speak TLS", hint="add --src-plain-http or --dest-plain-http if it is HTTP")
     return NetworkError(f"TLS with {host} failed: {printable(error.reason or 'no reason given')}")
+
+
+class ConnectionBroke(NetworkError):
+    """It was closed or reset in the middle of something."""
 
 
 class NoSuchHost(NetworkError):
