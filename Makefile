@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format clean real-servers
+.PHONY: help demo test lint bench format clean real-servers
 
 help: ## Show this
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -19,6 +19,9 @@ lint: $(VENV)/.develops ## Check style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+bench: $(VENV)/.develops real-servers ## Measure beside the peers that are on the PATH
+	$(BIN)/python -m bench $(BENCH_ARGS)
 
 format: $(VENV)/.develops ## Format the code
 	$(BIN)/ruff check --fix .

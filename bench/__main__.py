@@ -1,0 +1,133 @@
+"""``python -m bench [WORDS...]``: measures the rows whose name has one of the words, or all, and prints the table."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from bench.images import build, noise, real_layers
+from bench.measure import Cost, Costs, in_turns, run_once
+from bench.rows import ROWS, Job, Row
+from bench.servers import empty_registry, registry, slow_link
+
+_MIB = 1 << 20
+_IMAGE = (124 * _MIB, 90 * _MIB, 80 * _MIB, 22 * _MIB)
+_LARGE = 1 << 30
+
+
+class Ground:
+    """The registry full of images and the folders that all rows share."""
+
+    def __init__(self, folder: Path, source: str) -> None:
+        self.folder = folder
+        self.source = source
+        self.archive = str(folder / "image.tar")
+        self.environment = {
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "HOME": str(folder / "home"),
+            "XDG_CACHE_HOME": str(folder / "home" / "cache"),
+            "XDG_RUNTIME_DIR": str(folder / "home" / "run"),
+        }
+        for name in ("home/run", "out"):
+            (folder / name).mkdir(parents=True, exist_ok=True)
+
+    def measure(self, row: Row, rounds: int) -> dict[str, Costs]:
+        """Runs one row."""
+        found = {name: self._program(row, name) for name in row.commands if self.has(name)}
+        return in_turns(found, rounds)
+
+    def has(self, program: str) -> bool:
+        """Whether a program is on the PATH."""
+        return shutil.which(program, path=self.environment["PATH"]) is not None
+
+    def _program(self, row: Row, name: str) -> Callable[[], Cost]:
+        def run() -> Cost:
+            with contextlib.ExitStack() as stack:
+                source = self.source
+                destination = stack.enter_context(empty_registry(self.folder / "destination"))
+                if row.is_warm:
+                    self._once(row, name, source, destination)
+                if row.round_trip or row.megabits:
+                    source = stack.enter_context(slow_link(source, row.round_trip, row.megabits))
+                if row.round_trip:
+                    destination = stack.enter_context(slow_link(destination, row.round_trip))
+                return self._once(row, name, source, destination)
+
+        return run
+
+    def _once(self, row: Row, name: str, source: str, destination: str) -> Cost:
+        out = self.folder / "out"
+        shutil.rmtree(out)
+        out.mkdir()
+        shutil.rmtree(self.folder / "home" / "cache", ignore_errors=True)
+        os.sync()
+        job = Job(source, destination, self.archive, str(out))
+        return run_once(row.commands[name](job), self.environment, self.folder)
+
+
+def make_images(folder: Path, host: str) -> None:
+    """Fills the registry; real layers are of this machine's own files."""
+    layout = folder / "layout"
+    build(layout, "image:1", real_layers(_IMAGE), is_gzipped=True)
+    build(layout, "sixty:1", (noise(300_000, number) for number in range(60)), is_gzipped=True)
+    build(layout, "large:1", (noise(_LARGE, number) for number in (1,)), is_gzipped=False)
+    environment = {**os.environ, "HOME": str(folder), "XDG_CACHE_HOME": str(folder / "cache")}
+    imgmove = str(Path(sys.executable).with_name("imgmove"))
+    commands = [
+        [imgmove, "copy", "-q", f"oci:{layout}:{name}", f"{host}/{name}"] for name in ("image:1", "sixty:1", "large:1")
+    ]
+    commands.append(
+        [
+            "skopeo",
+            "--insecure-policy",
+            "copy",
+            "-q",
+            f"oci:{layout}:image:1",
+            f"docker-archive:{folder / 'image.tar'}:image:1",
+        ]
+    )
+    for command in commands:
+        run_once(command, environment, folder)
+    shutil.rmtree(layout)
+
+
+@contextlib.contextmanager
+def ground(kept: Path | None) -> Iterator[Ground]:
+    """Images in a registry, made anew or taken from the folder of an earlier run."""
+    with contextlib.ExitStack() as stack:
+        folder = kept or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="imgmove-bench-")))
+        is_new = not (folder / "image.tar").exists()
+        host = stack.enter_context(registry(folder / "source"))
+        if is_new:
+            make_images(folder, host)
+        yield Ground(folder, host)
+
+
+def main() -> None:
+    """Measures and prints."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("words", nargs="*", help="only rows with one of these words")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--keep", type=Path, help="a folder to keep the images in")
+    arguments = parser.parse_args()
+    with ground(arguments.keep) as place:
+        for row in ROWS:
+            if arguments.words and not any(word in row.name for word in arguments.words):
+                continue
+            costs = place.measure(row, arguments.rounds)
+            print(row.name)
+            for name, cost in costs.items():
+                if cost.failure:
+                    print(f"  {name:8} {cost.failure}")
+                else:
+                    print(f"  {name:8} {cost.wall:7.3f} s  cpu {cost.cpu:7.3f} s  {cost.memory:6.0f} MiB")
+
+
+if __name__ == "__main__":
+    main()
