@@ -129,6 +129,12 @@ class Truncated(ImgmoveError):
     """Content ended before its size was reached, though nothing was heard of a broken connection."""
 
 
+class ContentChanged(Truncated):
+    """The rest of some content belongs to another version of it than its beginning."""
+
+    is_transient = True
+
+
 class NetworkError(ImgmoveError):
     """A connection could not be made, broke or stalled."""
 

@@ -75,6 +75,15 @@ class Source(Protocol):
 
 
 @runtime_checkable
+class RangedSource(Protocol):
+    """A source from which parts of a blob can be read side by side."""
+
+    def open_range(self, descriptor: Descriptor, start: int, end: int) -> Reader | None:
+        """The bytes of a blob from ``start`` up to ``end``; None where only the whole can be had."""
+        ...
+
+
+@runtime_checkable
 class TagLister(Protocol):
     """A place whose names can be listed: a repository's tags, in the registry's order."""
 
@@ -182,6 +191,31 @@ class BlobWriter(Protocol):
 
     def abort(self) -> None:
         """Forgets what was written, as far as the destination allows; safe to call after `commit`."""
+        ...
+
+
+@runtime_checkable
+class LastingBlobWriter(BlobWriter, Protocol):
+    """A blob on its way that outlives the process: a later run goes on with it."""
+
+    def reread(self) -> Reader:
+        """What the destination holds of the blob so far, from its start."""
+        ...
+
+    def keep(self) -> None:
+        """Ends for now and leaves what came for a later run; safe after `commit`."""
+        ...
+
+
+@runtime_checkable
+class LastingDestination(Protocol):
+    """A destination that keeps what it got of a blob for later runs."""
+
+    def resume_blob(self, descriptor: Descriptor) -> LastingBlobWriter:
+        """Goes on with a blob where an earlier run was ended, or begins it.
+
+        While another process brings the same blob here, this waits; the writer then holds all of it.
+        """
         ...
 
 
@@ -342,6 +376,10 @@ class FileWriter(Protocol):
         """Removes the temporary file; safe after `commit`."""
         ...
 
+    def keep(self) -> None:
+        """Closes the file and leaves it for a later `Files.resume`; safe after `commit`."""
+        ...
+
 
 class ReadableFiles(Protocol):
     """Files that can be read: of a file system, or the members of an archive.
@@ -376,6 +414,21 @@ class Files(ReadableFiles, Protocol):
 
     def create(self, path: str) -> FileWriter:
         """Begins a file that appears at ``path`` when committed."""
+        ...
+
+    def resume(self, path: str, key: str) -> FileWriter:
+        """Goes on with a file that an earlier run left unfinished, or begins it.
+
+        While another process or thread writes it, this waits until that one is done with it; whether it did the
+        work then has to be looked at.
+
+        Args:
+            key: letters and digits that stand for the content, and ``-`` with a word for what belongs to it.
+        """
+        ...
+
+    def forget_others(self, path: str, key: str) -> None:
+        """Removes what was left for the same path under other keys, unless somebody is writing it."""
         ...
 
     def remove(self, path: str) -> None:

@@ -14,13 +14,14 @@ from imgmove.errors import MalformedContent, NotFound, SizeMismatch, UsageError
 from imgmove.model.descriptor import Descriptor
 from imgmove.model.digest import Digest
 from imgmove.model.manifest import LARGEST_MANIFEST, Index, Node, parse_manifest, read_json_object, to_json_bytes
-from imgmove.ports import BlobWriter, Files, FileWriter, NamedImage, ReadableFiles, Reader
+from imgmove.ports import BlobWriter, Files, FileWriter, LastingBlobWriter, NamedImage, ReadableFiles, Reader
 from imgmove.streams import BLOCK, BytesReader
 
 INDEX = "index.json"
 MARKER = "oci-layout"
 MARKER_CONTENT = to_json_bytes({"imageLayoutVersion": "1.0.0"})
 _LARGEST_MARKER = 4096
+_KEY = "blob"
 _OWN_NAMES = frozenset({MARKER, "blobs"})
 
 
@@ -244,6 +245,17 @@ class Layout(LayoutReader):
         begun = self._place(descriptor.digest if descriptor else Digest("sha256", "unnamed"))
         return FileBlobWriter(self._files.create(begun), self._place)
 
+    def resume_blob(self, descriptor: Descriptor) -> LastingBlobWriter:
+        """Goes on with the file that an earlier run left, or begins it; who brings the same blob is waited for."""
+        self._make()
+        writer = self._files.resume(self._place(descriptor.digest), _KEY)
+        if self.has(descriptor):
+            writer.abort()
+            return _ArrivedBlob(self, descriptor)
+        if writer.size > descriptor.size:
+            writer.truncate(0)
+        return FileBlobWriter(writer, self._place)
+
     def put_manifest(self, content: bytes, media_type: str, names: Sequence[str]) -> None:
         """Stores a manifest and lists it under its names."""
         descriptor = Descriptor.of(content, media_type)
@@ -309,17 +321,21 @@ class Layout(LayoutReader):
 
 
 class FileBlobWriter:
-    """A blob that is written into a file of its own."""
+    """A blob that is written into a file of its own, after what the file holds already."""
 
     def __init__(self, writer: FileWriter, place: Callable[[Digest], str]) -> None:
         self._writer = writer
         self._place = place
-        self._written = 0
+        self._written = writer.size
         self._is_committed = False
 
     def resume(self) -> int:
         """All that was written is there."""
         return self._written
+
+    def reread(self) -> Reader:
+        """What was written."""
+        return WrittenReader(self._writer, 0, self._written)
 
     def write(self, reader: Reader) -> None:
         """Writes what comes."""
@@ -336,9 +352,63 @@ class FileBlobWriter:
         self._writer.commit(self._place(descriptor.digest))
         self._is_committed = True
 
+    def keep(self) -> None:
+        """Leaves what came for a later run."""
+        if self._written:
+            self._writer.keep()
+        else:
+            self._writer.abort()
+
     def abort(self) -> None:
         """Removes what is not committed."""
         self._writer.abort()
+
+
+class WrittenReader:
+    """A part of a file that is still being written."""
+
+    def __init__(self, writer: FileWriter, start: int, end: int) -> None:
+        self._writer = writer
+        self._position = start
+        self._end = end
+
+    def read(self, size: int = -1, /) -> bytes:
+        """The next bytes."""
+        left = self._end - self._position
+        data = self._writer.read_at(self._position, left if size < 0 else min(size, left))
+        self._position += len(data)
+        return data
+
+    def close(self) -> None:
+        """Leaves the file to its writer."""
+
+
+class _ArrivedBlob:
+    """A blob that somebody else brought while we waited for our turn."""
+
+    def __init__(self, layout: Layout, descriptor: Descriptor) -> None:
+        self._layout = layout
+        self._descriptor = descriptor
+
+    def resume(self) -> int:
+        """All of it is here."""
+        return self._descriptor.size
+
+    def reread(self) -> Reader:
+        """The blob, which its bringer verified; once more does no harm."""
+        return self._layout.open(self._descriptor)
+
+    def write(self, reader: Reader) -> None:
+        """Nothing is left to write."""
+
+    def commit(self, descriptor: Descriptor) -> None:
+        """It is visible already."""
+
+    def keep(self) -> None:
+        """Nothing was begun."""
+
+    def abort(self) -> None:
+        """Nothing was begun."""
 
 
 def looks_like_layout(files: Files, path: str) -> bool:

@@ -6,16 +6,28 @@ import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
+from imgmove.engine.ahead import READ_AHEAD_FROM, SPLIT_FROM, ReadAhead, SplitReader
 from imgmove.engine.convert import Conversions, Recipe, converted_type
 from imgmove.engine.graph import open_content
 from imgmove.engine.plan import PlannedBlob
 from imgmove.engine.run import Run
-from imgmove.errors import ImgmoveError, Interrupted, Side
+from imgmove.errors import ContentError, ImgmoveError, Interrupted, Side
 from imgmove.model.descriptor import Descriptor
-from imgmove.ports import BlobFinished, BlobMounter, BlobStarted, BlobWriter, Reader
-from imgmove.streams import ContentCheck, HashingReader, VerifyingReader, WatchedReader, drain
+from imgmove.ports import (
+    BlobFinished,
+    BlobMounter,
+    BlobStarted,
+    BlobWriter,
+    LastingBlobWriter,
+    LastingDestination,
+    RangedSource,
+    Reader,
+    Retrying,
+)
+from imgmove.streams import BLOCK, BytesReader, ContentCheck, HashingReader, VerifyingReader, WatchedReader, drain
 
 Result = TypeVar("Result")
 
@@ -47,12 +59,13 @@ class BlobMover:
     """Moves blobs as a plan says, telling the run's observer.
 
     Attributes:
-        is_wanted: asked at every block; when nobody needs a blob any more, its move ends with `Interrupted`.
+        why_unwanted: asked at every block; once it names a reason why nobody needs a blob any more, the blob's move ends
+            with `Interrupted`, which has the reason as its cause.
     """
 
     run: Run
     conversions: Conversions | None = None
-    is_wanted: Callable[[PlannedBlob], bool] = lambda _: True
+    why_unwanted: Callable[[PlannedBlob], BaseException | None] = lambda _: None
 
     def move(self, blob: PlannedBlob, *, mount_from: str = "", measured: Descriptor | None = None) -> Descriptor:
         """Brings a blob to its destination; returns what it is there.
@@ -90,27 +103,56 @@ class BlobMover:
         return upload is None, upload
 
     def _sent(self, blob: PlannedBlob, writer: BlobWriter | None) -> Descriptor:
-        descriptor = blob.descriptor
-        check = ContentCheck(descriptor)
-        upload = writer or self._begin(blob, descriptor)
+        check = ContentCheck(blob.descriptor)
+        if writer is not None:
+            self._carry(blob, writer, check)
+        elif isinstance(blob.destination, LastingDestination):
+            self._continue(blob, blob.destination, check)
+        else:
+            self._carry(blob, self._begin(blob, blob.descriptor), check)
+        return blob.descriptor
 
+    def _continue(self, blob: PlannedBlob, destination: LastingDestination, check: ContentCheck) -> None:
+        """Goes on with what an earlier run left, and begins anew where that proves wrong."""
+        upload = on_destination(lambda: destination.resume_blob(blob.descriptor))
+        held = upload.resume()
+        try:
+            self._absorb(blob, upload, check)
+            self._carry(blob, upload, check)
+        except ContentError as error:
+            if not held:
+                raise
+            self.run.observer.on(Retrying(f"going on with {blob.descriptor.digest.short}", str(error), 0))
+            upload = on_destination(lambda: destination.resume_blob(blob.descriptor))
+            self._carry(blob, upload, ContentCheck(blob.descriptor))
+
+    def _absorb(self, blob: PlannedBlob, upload: LastingBlobWriter, check: ContentCheck) -> None:
+        """Hashes what the destination holds already, which nobody has to send again."""
+        held = self.run.watched(SidedReader(upload.reread(), "destination"), str(blob.descriptor.digest))
+        try:
+            while data := held.read(BLOCK):
+                check.update(data)
+        except BaseException as error:
+            _end(upload, error)
+            raise
+
+    def _carry(self, blob: PlannedBlob, upload: BlobWriter, check: ContentCheck) -> None:
         def attempt() -> None:
             held = on_destination(upload.resume)
             start = check.rewind(held)
-            reader = self._opened(blob, start)
+            reader = self._opened(blob, start) if start < blob.descriptor.size else BytesReader()
             try:
                 verified = SidedReader(VerifyingReader(reader, check, skip=held - start))
                 on_destination(lambda: upload.write(verified))
             finally:
                 reader.close()
-            on_destination(lambda: upload.commit(descriptor))
+            on_destination(lambda: upload.commit(blob.descriptor))
 
         try:
-            self.run.persist(f"moving {descriptor.digest.short}", attempt, lambda: check.position)
-        except BaseException:
-            upload.abort()
+            self.run.persist(f"moving {blob.descriptor.digest.short}", attempt, lambda: check.position)
+        except BaseException as error:
+            _end(upload, error)
             raise
-        return descriptor
 
     def _converted(self, blob: PlannedBlob, recipe: Recipe, measured: Descriptor | None) -> Descriptor:
         """Sends a blob in another compression. What breaks starts over, as a compressor can't be rewound."""
@@ -166,15 +208,24 @@ class BlobMover:
 
     def _opened(self, blob: PlannedBlob, offset: int) -> Reader:
         try:
-            raw = open_content(blob.source, blob.descriptor, offset)
+            raw = self._ahead(blob, open_content(blob.source, blob.descriptor, offset), offset)
         except ImgmoveError as error:
             raise error.on("source") from error.__cause__
         wanted = WatchedReader(SidedReader(raw), lambda _: self._check_wanted(blob))
         return self.run.watched(wanted, str(blob.descriptor.digest))
 
+    def _ahead(self, blob: PlannedBlob, raw: Reader, offset: int) -> Reader:
+        source, descriptor = blob.source, blob.descriptor
+        left = descriptor.size - offset
+        if left < READ_AHEAD_FROM:
+            return raw
+        if left < SPLIT_FROM or not isinstance(source, RangedSource) or self.run.limit is not None:
+            return ReadAhead(raw)
+        return SplitReader(self.run, raw, partial(source.open_range, descriptor), offset, descriptor.size)
+
     def _check_wanted(self, blob: PlannedBlob) -> None:
-        if not self.is_wanted(blob):
-            raise Interrupted
+        if (reason := self.why_unwanted(blob)) is not None:
+            raise Interrupted from reason
 
 
 def on_destination(call: Callable[[], Result]) -> Result:
@@ -183,6 +234,16 @@ def on_destination(call: Callable[[], Result]) -> Result:
         return call()
     except ImgmoveError as error:
         raise error.on("destination") from error.__cause__
+
+
+def _end(upload: BlobWriter, error: BaseException) -> None:
+    """Leaves what came to a later run where that could finish it, and forgets it where that would fail again."""
+    reason = error.__cause__ if isinstance(error, Interrupted) and error.__cause__ else error
+    may_succeed = isinstance(reason, Interrupted) or (isinstance(reason, ImgmoveError) and reason.is_transient)
+    if may_succeed and isinstance(upload, LastingBlobWriter):
+        upload.keep()
+    else:
+        upload.abort()
 
 
 def _described(before: Descriptor, recipe: Recipe, result: HashingReader) -> Descriptor:

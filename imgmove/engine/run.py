@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from imgmove.engine.budget import Budget
 from imgmove.engine.limit import RateLimit
 from imgmove.errors import ImgmoveError, Interrupted, ServerError, Throttled
 from imgmove.ports import BytesMoved, Observer, Reader, Retrying, Silence
@@ -49,6 +50,7 @@ class Run:
         retry: the policy for whatever can be tried again.
         observer: hears of every event, from any thread.
         limit: keeps all blobs together below a rate; None for as fast as it goes.
+        budget: the memory for reading ahead.
         cancelled: set to make all threads stop at their next block of bytes.
     """
 
@@ -56,6 +58,7 @@ class Run:
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     observer: Observer = field(default_factory=Silence)
     limit: RateLimit | None = None
+    budget: Budget = field(default_factory=Budget)
     cancelled: threading.Event = field(default_factory=threading.Event)
 
     def check(self) -> None:

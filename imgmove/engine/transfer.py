@@ -75,7 +75,7 @@ class _Transfer:
         self._plan = plan
         self._knowledge = knowledge
         self._group = TaskGroup(pool)
-        self._mover = BlobMover(pool.run, plan.conversions, self._is_wanted)
+        self._mover = BlobMover(pool.run, plan.conversions, self._why_unwanted)
         self._run = pool.run
         self._lock = threading.Lock()
         self._results: dict[_Key, Descriptor] = {}
@@ -206,7 +206,7 @@ class _Transfer:
         """Sends a blob to the first repository that wants it and mounts it from there into the others."""
         holder = ""
         for blob in chain:
-            if not self._is_wanted(blob):
+            if self._why_unwanted(blob) is not None:
                 continue
             if blob.fate == "present":
                 result = blob.result or blob.descriptor
@@ -227,9 +227,10 @@ class _Transfer:
             for item in self._users[_key(blob)]:
                 item.fail(error)
 
-    def _is_wanted(self, blob: PlannedBlob) -> bool:
-        users = self._users.get(_key(blob))
-        return users is None or any(item.error is None for item in users)
+    def _why_unwanted(self, blob: PlannedBlob) -> BaseException | None:
+        """What ended the first of the images that need a blob, when none of them goes on."""
+        errors = [item.error for item in self._users.get(_key(blob), ())]
+        return errors[0] if errors and all(error is not None for error in errors) else None
 
     def _arrived(self, blob: PlannedBlob, result: Descriptor) -> None:
         if self._knowledge is None:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections.abc import Sequence
 
+from imgmove.endpoints.archive.journal import Journal
 from imgmove.endpoints.archive.shape import front_matter, merged
-from imgmove.endpoints.layout import blob_path
+from imgmove.endpoints.layout import WrittenReader, blob_path
 from imgmove.errors import LocalError, SizeMismatch
 from imgmove.model.descriptor import Descriptor
 from imgmove.model.digest import Digest
 from imgmove.model.manifest import Node, parse_manifest
-from imgmove.ports import BlobWriter, Files, FileWriter, NamedImage, Outline, Reader
+from imgmove.ports import BlobWriter, Files, FileWriter, LastingBlobWriter, NamedImage, Outline, Reader
 from imgmove.rootfs.tar import END, make_header, padding
 from imgmove.streams import BLOCK
 
@@ -30,6 +32,8 @@ class ArchiveFile:
         self._files = files
         self._path = path
         self._file: FileWriter | None = None
+        self._journal: Journal | None = None
+        self._given_up: set[Digest] = set()
         self._places: dict[Digest, int] = {}
         self._nodes: dict[Digest, Node] = {}
         self._roots: list[NamedImage] = []
@@ -41,15 +45,11 @@ class ArchiveFile:
 
     def begin(self, outline: Outline) -> None:
         """Gives everything that is known its place, and writes all headers and manifests."""
-        self._file = self._files.create(self._path)
         self._is_whole = outline.is_whole
         if outline.is_whole:
-            self._nodes = {node.descriptor.digest: node for node in outline.manifests}
-            self._roots = merged(outline.roots)
-            for name, content in front_matter(self._roots, self._nodes):
-                self._append(name, content)
-            for node in outline.manifests:
-                self._append_node(node)
+            self._begin_whole(outline)
+        else:
+            self._file = self._files.create(self._path)
         for blob in outline.blobs:
             if blob.digest not in self._nodes:
                 self._places[blob.digest] = self._reserve(blob_path(blob.digest), blob.size)
@@ -63,6 +63,14 @@ class ArchiveFile:
         if descriptor is not None and descriptor.digest in self._places:
             return _PlacedBlob(self, self._places[descriptor.digest], descriptor)
         return _AppendedBlob(self)
+
+    def resume_blob(self, descriptor: Descriptor) -> LastingBlobWriter:
+        """Goes on with a blob that an earlier run left in its place."""
+        offset = self._places.get(descriptor.digest)
+        if offset is None:
+            raise LocalError(f"{self._path}: blob {descriptor.digest.short} has no place in the archive")
+        self._given_up.discard(descriptor.digest)
+        return _PlacedBlob(self, offset, descriptor)
 
     def put_manifest(self, content: bytes, media_type: str, names: Sequence[str]) -> None:
         """Writes a manifest, unless the outline had it."""
@@ -84,12 +92,18 @@ class ArchiveFile:
         if missing:
             raise LocalError(f"{self._path}: {len(missing)} blobs were not written")
         self.file.write_at(self._end, END)
+        self.file.truncate(self._end + len(END))
         self.file.commit()
+        if self._journal is not None:
+            self._journal.remove()
 
     def close(self) -> None:
-        """Forgets an archive that was not finished."""
+        """Leaves an archive that was not finished for a later run of the same plan, where that could finish it."""
+        is_useful = self._journal is not None and not self._journal.is_empty and not self._given_up
+        if self._journal is not None:
+            self._journal.close() if is_useful else self._journal.remove()
         if self._file is not None:
-            self._file.abort()
+            self._file.keep() if is_useful else self._file.abort()
 
     @property
     def file(self) -> FileWriter:
@@ -98,10 +112,32 @@ class ArchiveFile:
             raise LocalError(f"{self._path}: the archive was not begun")
         return self._file
 
+    @property
+    def journal(self) -> Journal | None:
+        """What earlier runs wrote; None where no later run could go on."""
+        return self._journal
+
+    def give_up(self, digest: Digest) -> None:
+        """A blob can't be had, so nobody is going to finish this archive unless it is begun once more."""
+        self._given_up.add(digest)
+
     def wrote(self, digest: Digest) -> None:
         """Notes that a blob is complete."""
         with self._lock:
             self._written.add(digest)
+
+    def _begin_whole(self, outline: Outline) -> None:
+        self._nodes = {node.descriptor.digest: node for node in outline.manifests}
+        self._roots = merged(outline.roots)
+        front = list(front_matter(self._roots, self._nodes))
+        key = _key(front, outline)
+        self._files.forget_others(self._path, key)
+        self._file = self._files.resume(self._path, key)
+        self._journal = Journal(self._files.resume(self._path, f"{key}-ranges"))
+        for name, content in front:
+            self._append(name, content)
+        for node in outline.manifests:
+            self._append_node(node)
 
     def _append_node(self, node: Node) -> None:
         digest = node.descriptor.digest
@@ -153,26 +189,46 @@ class ArchiveFile:
             self.file.write_at(offset + size + by, self.file.read_at(offset + size, count))
 
 
+def _key(front: Sequence[tuple[str, bytes]], outline: Outline) -> str:
+    """Stands for everything that decides what lies where, so that only a run of the same plan goes on."""
+    hasher = hashlib.sha256()
+    for name, content in front:
+        hasher.update(f"{name} {len(content)}\n".encode() + content)
+    for node in outline.manifests:
+        hasher.update(f"{node.descriptor.digest} {len(node.content)}\n".encode())
+    for blob in outline.blobs:
+        hasher.update(f"{blob.digest} {blob.size}\n".encode())
+    return hasher.hexdigest()[:16]
+
+
 class _PlacedBlob:
-    """A blob whose place in the archive is fixed."""
+    """A blob whose place in the archive is fixed, and which may be there in part."""
 
     def __init__(self, archive: ArchiveFile, offset: int, descriptor: Descriptor) -> None:
         self._archive = archive
         self._offset = offset
         self._descriptor = descriptor
-        self._count = 0
+        held = archive.journal.reach(offset) - offset if archive.journal else 0
+        self._count = min(held, descriptor.size)
 
     def resume(self) -> int:
         """All that was written is there."""
         return self._count
+
+    def reread(self) -> Reader:
+        """What was written."""
+        return WrittenReader(self._archive.file, self._offset, self._offset + self._count)
 
     def write(self, reader: Reader) -> None:
         """Writes what comes, and nothing beyond the blob's own place."""
         while data := reader.read(BLOCK):
             if self._count + len(data) > self._descriptor.size:
                 raise SizeMismatch(f"{self._descriptor.digest.short} is longer than its descriptor says")
-            self._archive.file.write_at(self._offset + self._count, data)
+            start = self._offset + self._count
+            self._archive.file.write_at(start, data)
             self._count += len(data)
+            if self._archive.journal is not None:
+                self._archive.journal.note(start, start + len(data))
 
     def commit(self, descriptor: Descriptor) -> None:
         """Notes that the blob is there."""
@@ -180,8 +236,16 @@ class _PlacedBlob:
             raise SizeMismatch(f"{descriptor.digest.short}: {self._count} bytes came instead of {descriptor.size}")
         self._archive.wrote(descriptor.digest)
 
+    def keep(self) -> None:
+        """The archive as a whole is left for a later run."""
+
     def abort(self) -> None:
-        """Leaves the place as it is; without this blob the archive is never shown."""
+        """What lies in the place is not to be relied on; without this blob the archive is never shown."""
+        if not self._archive.has(self._descriptor):
+            if self._archive.journal is not None:
+                self._archive.journal.forget(self._offset)
+            self._count = 0
+            self._archive.give_up(self._descriptor.digest)
 
 
 class _AppendedBlob:

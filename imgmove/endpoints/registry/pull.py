@@ -7,7 +7,15 @@ import threading
 from collections import OrderedDict
 
 from imgmove.endpoints.registry.host import RegistryHost, pull_scope
-from imgmove.errors import DigestMismatch, ImgmoveError, MalformedContent, NetworkError, NotFound, SizeMismatch
+from imgmove.errors import (
+    ContentChanged,
+    DigestMismatch,
+    ImgmoveError,
+    MalformedContent,
+    NetworkError,
+    NotFound,
+    SizeMismatch,
+)
 from imgmove.model import media_types
 from imgmove.model.descriptor import Descriptor
 from imgmove.model.digest import Digest
@@ -18,6 +26,7 @@ from imgmove.wire.auth import Scope
 from imgmove.wire.http import Response, check_status
 
 _ACCEPT = {"Accept": ", ".join((*media_types.ACCEPTED, media_types.DOCKER_SCHEMA1_SIGNED, "*/*"))}
+_EXPIRED = frozenset({400, 401, 403, 404, 410})
 _NO_HEAD = frozenset({400, 405, 501})
 _MOST_KEPT = 64
 
@@ -31,6 +40,8 @@ class RepositoryReader:
         self._lock = threading.Lock()
         self._kept: OrderedDict[Digest, bytes] = OrderedDict()
         self._tags: dict[Digest, str] = {}
+        self._versions: dict[Digest, str] = {}
+        self._storage: dict[Digest, str] = {}
 
     @property
     def registry(self) -> str:
@@ -74,8 +85,7 @@ class RepositoryReader:
         """The bytes of a manifest or blob; from an offset by a ranged request."""
         if descriptor.is_manifest:
             return BytesReader(self._manifest_content(descriptor)[offset:])
-        headers = {"Range": f"bytes={offset}-"} if offset else {}
-        response = self.host.send("GET", self._blob(descriptor.digest), self.scopes, headers)
+        response = self.host.send("GET", self._blob(descriptor.digest), self.scopes, self._range(descriptor, offset))
         if response.status == 206 and offset:
             _check_range(response, offset)
             return response
@@ -83,12 +93,54 @@ class RepositoryReader:
             response.close()
             raise SizeMismatch(f"{self.label}: blob {descriptor.digest.short} has no byte {offset}")
         check_status(response, 200, what=f"reading blob {descriptor.digest.short} of {self.label}")
+        self._note_version(descriptor, response)
         return _skipped(response, offset)
+
+    def open_range(self, descriptor: Descriptor, start: int, end: int) -> Reader | None:
+        """A part of a blob; None where the server does not serve ranges, or has another content by now.
+
+        Asked directly of the storage to which the registry sent us before, as long as that lets us.
+        """
+        headers = self._range(descriptor, start, end)
+        storage = self._storage.get(descriptor.digest, "")
+        response = self.host.send("GET", storage or self._blob(descriptor.digest), self.scopes, headers)
+        if storage and response.status in _EXPIRED:
+            response.close()
+            self._storage.pop(descriptor.digest, None)
+            response = self.host.send("GET", self._blob(descriptor.digest), self.scopes, headers)
+        if response.status == 200:
+            response.close()
+            return None
+        check_status(response, 206, what=f"reading blob {descriptor.digest.short} of {self.label}")
+        _check_range(response, start)
+        return response
 
     def close(self) -> None:
         """Connections belong to the host."""
 
     # --- below
+
+    def _range(self, descriptor: Descriptor, start: int, end: int | None = None) -> dict[str, str]:
+        """Headers that ask for a part (RFC 9110, sections 13.1.5 and 14.2), of the version that was seen first."""
+        if not start and end is None:
+            return {}
+        headers = {"Range": f"bytes={start}-{'' if end is None else end - 1}"}
+        if version := self._versions.get(descriptor.digest):
+            headers["If-Range"] = version
+        return headers
+
+    def _note_version(self, descriptor: Descriptor, response: Response) -> None:
+        """Remembers what a whole answer was, so that parts of another one are not put together with it."""
+        version = response.headers.get("etag", "")
+        # Weak ones don't promise the same bytes.
+        if version.startswith('"'):
+            known = self._versions.setdefault(descriptor.digest, version)
+            if known != version:
+                self._versions[descriptor.digest] = version
+                response.close()
+                raise ContentChanged(f"{self.host.name} has another content for blob {descriptor.digest.short} by now")
+        if response.url != self.host.url(self._blob(descriptor.digest)):
+            self._storage[descriptor.digest] = response.url
 
     def _manifest(self, name: str) -> str:
         return f"/v2/{self.repository}/manifests/{name}"

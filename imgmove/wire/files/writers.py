@@ -1,0 +1,224 @@
+"""Files on their way: under a temporary name and locked until they are whole."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import time
+from collections.abc import Callable, Iterator
+
+from imgmove.errors import LocalError, NotFound
+from imgmove.wire.files.errors import explained
+
+TEMPORARY = ".imgmove-"
+"""How the names of files begin that are not whole yet."""
+
+_WHILE_ONE_RUNS = ".part"
+_FOR_LATER_RUNS = ".partial"
+_LONGEST_NAME = 120
+_KEPT_SECONDS = 7 * 24 * 3600
+_SHORTEST_WAIT, _LONGEST_WAIT = 0.01, 0.2
+
+
+class LocalWriter:
+    """A file under a temporary name, locked while somebody writes it.
+
+    Args:
+        path: its name when it is whole.
+        temporary: its name until then.
+        descriptor: of the open file, which holds the lock.
+        closed: called once, when it is committed, aborted or kept.
+    """
+
+    def __init__(self, path: str, temporary: str, descriptor: int, closed: Callable[[LocalWriter], None]) -> None:
+        self._path = path
+        self.temporary = temporary
+        self._descriptor: int | None = descriptor
+        self._closed = closed
+
+    def write_at(self, offset: int, data: bytes) -> None:
+        """Writes all of ``data`` at ``offset``."""
+        view = memoryview(data)
+        with explained(self._path):
+            while view:
+                written = os.pwrite(self._opened, view, offset)
+                view, offset = view[written:], offset + written
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        """What was written there."""
+        with explained(self._path):
+            return os.pread(self._opened, size, offset)
+
+    @property
+    def size(self) -> int:
+        """Bytes from the start to the furthest one written."""
+        return os.fstat(self._opened).st_size
+
+    def truncate(self, size: int) -> None:
+        """Cuts the file, or lengthens it with a hole."""
+        with explained(self._path):
+            os.ftruncate(self._opened, size)
+
+    def commit(self, path: str = "") -> None:
+        """Makes the file appear under its name, or another one, with all bytes on the disk."""
+        final = path or self._path
+        with explained(final):
+            os.fsync(self._opened)
+            os.rename(self.temporary, final)
+            sync_folder(os.path.dirname(final) or ".")
+        self.keep()
+
+    def keep(self) -> None:
+        """Closes the file and leaves it where it is."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+            self._closed(self)
+
+    def abort(self) -> None:
+        """Removes what was not committed."""
+        if self._descriptor is not None:
+            with contextlib.suppress(OSError):
+                os.unlink(self.temporary)
+            self.keep()
+
+    @property
+    def _opened(self) -> int:
+        if self._descriptor is None:
+            raise LocalError(f"{self._path}: the file is closed already")
+        return self._descriptor
+
+
+def temporary_name(path: str) -> str:
+    """A name for a file of one run alone."""
+    return _beside(path, f"{os.getpid()}-{os.urandom(6).hex()}{_WHILE_ONE_RUNS}")
+
+
+def lasting_name(path: str, key: str) -> str:
+    """A name for a file that later runs go on with; ``key`` tells what it is going to hold."""
+    return _beside(path, f"{key}{_FOR_LATER_RUNS}")
+
+
+def _beside(path: str, ending: str) -> str:
+    folder, name = os.path.split(path)
+    # Cut, so that a long final name does not make the temporary one too long.
+    return os.path.join(folder, f"{TEMPORARY}{name[:_LONGEST_NAME]}.{ending}")
+
+
+def create_locked(path: str, temporary: str) -> int | None:
+    """A new file that is locked; None when somebody who sweeps was quicker.
+
+    Raises:
+        LocalError: it can't be made.
+    """
+    with _made_below(path):
+        descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    return descriptor if _locked(descriptor, temporary) else None
+
+
+def open_locked(path: str, temporary: str, is_over: Callable[[], bool]) -> int:
+    """Opens or makes a file that lasts, waiting while another process or thread writes it.
+
+    Args:
+        is_over: asked while waiting; the wait ends when it says so.
+
+    Raises:
+        LocalError: it can't be made, or the wait was given up.
+    """
+    pause = _SHORTEST_WAIT
+    while not is_over():
+        with _made_below(path):
+            descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        if _locked(descriptor, temporary):
+            return descriptor
+        time.sleep(pause)
+        pause = min(2 * pause, _LONGEST_WAIT)
+    raise LocalError(f"{path}: the command has ended")
+
+
+def sweep(folder: str) -> None:
+    """Removes what killed processes left: what only they could use, and what nobody went on with for a week."""
+    for name in _names(folder):
+        path = os.path.join(folder, name)
+        is_lasting = name.endswith(_FOR_LATER_RUNS)
+        if name.endswith(_WHILE_ONE_RUNS) or (is_lasting and _age(path) > _KEPT_SECONDS):
+            _remove_unlocked(path)
+
+
+def sweep_others(path: str, key: str) -> None:
+    """Removes what was begun for the same path with another content in mind."""
+    folder = os.path.dirname(path)
+    start = os.path.basename(_beside(path, ""))
+    for name in _names(folder):
+        other = name.removeprefix(start).removesuffix(_FOR_LATER_RUNS)
+        is_for_path = len(start) + len(other) + len(_FOR_LATER_RUNS) == len(name) and "." not in other
+        if is_for_path and other.partition("-")[0] != key:
+            _remove_unlocked(os.path.join(folder, name))
+
+
+def sync_folder(path: str) -> None:
+    """Puts a folder's names on the disk; without this a power cut may forget a new one (man fsync, NOTES)."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        # Some network file systems can't sync folders.
+        with contextlib.suppress(OSError):
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _made_below(path: str) -> Iterator[None]:
+    try:
+        with explained(path):
+            yield
+    except NotFound:
+        raise LocalError(f"{os.path.dirname(path) or '.'}: no such folder to write to") from None
+
+
+def _locked(descriptor: int, path: str) -> bool:
+    """Takes the lock of the file that lies there now; closes the file where that can't be done at once."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # Whoever had the lock before us may have renamed or removed the file meanwhile.
+        is_ours = _is_at(descriptor, path)
+    except BlockingIOError:
+        is_ours = False
+    except OSError:
+        # Where a file system has no locks, nobody can take one and sweep either.
+        is_ours = True
+    if not is_ours:
+        os.close(descriptor)
+    return is_ours
+
+
+def _is_at(descriptor: int, path: str) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.stat(path))
+    except FileNotFoundError:
+        return False
+
+
+def _names(folder: str) -> list[str]:
+    try:
+        return [name for name in os.listdir(folder or ".") if name.startswith(TEMPORARY)]
+    except OSError:
+        return []
+
+
+def _age(path: str) -> float:
+    try:
+        return time.time() - os.stat(path).st_mtime
+    except OSError:
+        return 0.0
+
+
+def _remove_unlocked(path: str) -> None:
+    with contextlib.suppress(OSError):
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.unlink(path)
+        finally:
+            os.close(descriptor)
