@@ -33,6 +33,7 @@ DOORS = {
     "certifi": "wire/http",
     "isal": "wire/codec",
     "zstandard": "wire/codec",
+    "bcrypt": "wire/passwords",
     "cryptography": "wire/signing",
     "paramiko": "wire/ssh",
     "typer": "cli",

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from imgmove.cli import copying, naming, reading
+from imgmove.cli import copying, naming, reading, serving
 from imgmove.cli.groups import grouped
 from imgmove.version import __version__
 
@@ -62,6 +62,7 @@ for command in (
     naming.tag,
     naming.delete,
     reading.verify,
+    serving.serve,
     naming.login,
     naming.logout,
 ):

@@ -234,6 +234,10 @@ class Layout(LayoutReader):
         layout.check_version()
         return layout
 
+    def establish(self) -> None:
+        """Makes an empty layout, where there is none yet."""
+        self._change_index(lambda index: index)
+
     def has(self, descriptor: Descriptor) -> bool:
         """Whether content of this digest and size lies here. It was verified when it was written."""
         status = self._files.status(self._at(blob_path(descriptor.digest)))

@@ -7,6 +7,7 @@ from imgmove.server.connection import Limits
 from imgmove.server.exchange import Exchange, Handler, Request, Response
 from imgmove.server.http import HttpServer, Listener
 from imgmove.server.memory import MemoryRepositories
+from imgmove.server.named import NamedRepositories, WritableRepositories
 from imgmove.server.registry import Registry
 from imgmove.server.repositories import Repositories, Repository
 from imgmove.server.rules import Rules
@@ -20,6 +21,7 @@ __all__ = [
     "Limits",
     "Listener",
     "MemoryRepositories",
+    "NamedRepositories",
     "PushableRepository",
     "Registry",
     "Repositories",
@@ -28,5 +30,6 @@ __all__ = [
     "Response",
     "Rules",
     "SourceRepository",
+    "WritableRepositories",
     "require_password",
 ]

@@ -35,6 +35,23 @@ def make_context(files: TlsFiles, *, fallback_roots: Callable[[], str] | None = 
     return context
 
 
+def make_server_context(certificate: str, key: str) -> ssl.SSLContext:
+    """A server's context that shows a certificate; ``key`` may be the same PEM file.
+
+    Raises:
+        ConfigError: a file is missing, may not be read, or isn't what it should be.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(certificate, key, password=lambda: b"")
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"{certificate} and {key} cannot be used as a server's certificate: {_reason(error)}"
+        ) from None
+    return context
+
+
 def _context_with_roots(files: TlsFiles) -> ssl.SSLContext:
     file, folder = files.roots_file or None, files.roots_folder or None
     if file or folder:
