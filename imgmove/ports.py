@@ -10,7 +10,7 @@ unless they say otherwise.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
@@ -461,6 +461,28 @@ class Knowledge(Protocol):
         ...
 
     def learned_conversion(self, digest: Digest, recipe: str, result: Descriptor) -> None: ...
+
+
+# --- manners ---------------------------------------------------------------------------------------------------------
+
+
+class RequestGate(Protocol):
+    """Stands before one registry and says when it may be asked; for many threads."""
+
+    def before(self, method: str, place: str) -> None:
+        """Waits until the request may be sent.
+
+        Args:
+            place: the path, or the whole URL.
+
+        Raises:
+            ImgmoveError: it may not be sent at all any more.
+        """
+        ...
+
+    def after(self, headers: Mapping[str, str]) -> None:
+        """Hears the headers of every answer, by lower-case name."""
+        ...
 
 
 # --- telling what happens ----------------------------------------------------------------------------------------

@@ -9,6 +9,9 @@ from imgmove.errors import MalformedContent, UsageError
 from imgmove.model.digest import Digest
 
 HUB = "docker.io"
+HUB_ADDRESS = "registry-1.docker.io"
+"""Where Docker Hub's registry really is."""
+
 DEFAULT_TAG = "latest"
 _HUB_ALIAS = "index.docker.io"
 _LIBRARY = "library/"

@@ -5,6 +5,6 @@
 
 from __future__ import annotations
 
-from imgmove.settings.settings import Settings, SideOptions, SideSettings
+from imgmove.settings.settings import HostOptions, Settings, SideOptions, SideSettings
 
-__all__ = ["Settings", "SideOptions", "SideSettings"]
+__all__ = ["HostOptions", "Settings", "SideOptions", "SideSettings"]

@@ -10,6 +10,7 @@ from functools import cached_property
 from imgmove.errors import ConfigError, Side, UsageError
 from imgmove.model.connection import ProxyRules, RegistryEndpoint, TlsFiles, is_loopback
 from imgmove.model.credentials import Credentials
+from imgmove.model.reference import HUB, HUB_ADDRESS
 from imgmove.settings.auth_file import canonical_host
 from imgmove.settings.certificates import read_certificate_folders
 from imgmove.settings.credential_store import CredentialStore
@@ -35,6 +36,21 @@ class SideOptions:
     ca_files: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class HostOptions:
+    """What was asked for one registry, on whichever side it is; it counts more than what was asked for the side.
+
+    Attributes:
+        options: how it is reached.
+        most_reading: how many connections the source side may have to it at a time; None for any number.
+        most_writing: the same for the destination side.
+    """
+
+    options: SideOptions = SideOptions()
+    most_reading: int | None = None
+    most_writing: int | None = None
+
+
 @dataclass(frozen=True)
 class Settings:
     """What was told. Frozen; files are read when an answer needs them, once.
@@ -48,6 +64,7 @@ class Settings:
         retries: how often something that failed without progress is tried again.
         timeout: seconds without a byte after which a connection counts as broken.
         limit_rate: bytes per second over all connections together; None for no limit.
+        hosts: options for single registries, by ``HOST[:PORT]``.
 
     Raises:
         UsageError: a number is out of range.
@@ -61,6 +78,7 @@ class Settings:
     retries: int = 5
     timeout: float = 60.0
     limit_rate: int | None = None
+    hosts: Mapping[str, HostOptions] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name, value, least in (("jobs", self.jobs, 1), ("retries", self.retries, 0)):
@@ -121,6 +139,18 @@ class SideSettings:
         """What was asked for this side."""
         return self.settings.source if self.side == "source" else self.settings.destination
 
+    def options_for(self, host: str) -> SideOptions:
+        """What was asked for one registry, else for this side."""
+        named = self.settings.hosts.get(host)
+        return named.options if named is not None else self.options
+
+    def most_connections_to(self, host: str) -> int | None:
+        """How many connections there may be to ``HOST[:PORT]`` at a time; None for any number."""
+        named = self.settings.hosts.get(HUB if host == HUB_ADDRESS else host)
+        if named is None:
+            return None
+        return named.most_reading if self.side == "source" else named.most_writing
+
     def endpoints_for(
         self, host: str, repository: str, *, tag: str = "", digest: str = ""
     ) -> tuple[RegistryEndpoint, ...]:
@@ -148,7 +178,7 @@ class SideSettings:
 
     def find_credentials(self, host: str, repository: str = "") -> Credentials | None:
         """Those of the options, else of the files, for a host that the person named. See `CredentialStore.find`."""
-        return self.options.credentials or self.settings.credentials.find(host, repository)
+        return self.options_for(host).credentials or self.settings.credentials.find(host, repository)
 
     def credentials_for(self, endpoint: RegistryEndpoint) -> Credentials | None:
         """As `find_credentials`, but a mirror never sees the credentials that were given for the named registry."""
@@ -166,12 +196,12 @@ class SideSettings:
         Raises:
             ConfigError: ``certs.d`` holds a client certificate without its key.
         """
-        found = self._certificates(host)
+        found, options = self._certificates(host), self.options_for(host)
         environment = self.settings.environment
         return replace(
             found,
-            ca_files=(*self.options.ca_files, *found.ca_files),
-            verify=self.options.verify_tls and not insecure,
+            ca_files=(*options.ca_files, *found.ca_files),
+            verify=options.verify_tls and not insecure,
             roots_file=environment["SSL_CERT_FILE"],
             roots_folder=environment["SSL_CERT_DIR"],
         )
@@ -185,9 +215,10 @@ class SideSettings:
         Raises:
             ConfigError: ``certs.d`` holds a client certificate without its key.
         """
-        if is_named and self.options.plain_http is not None:
-            return self.options.plain_http
-        if not is_loopback(host) or self.options.ca_files:
+        options = self.options_for(host)
+        if is_named and options.plain_http is not None:
+            return options.plain_http
+        if not is_loopback(host) or options.ca_files:
             return False
         found = self._certificates(host)
         return not (found.ca_files or found.client_pairs)
@@ -199,7 +230,7 @@ class SideSettings:
         self, host: str, repository: str, *, insecure: bool = False, is_named: bool = True
     ) -> RegistryEndpoint:
         plain_http = self.is_plain_http(host, is_named=is_named)
-        refuses_http = is_named and self.options.plain_http is False
+        refuses_http = is_named and self.options_for(host).plain_http is False
         return RegistryEndpoint(
             host,
             repository,

@@ -9,11 +9,12 @@ from imgmove.engine.plan import Plan, PlannedImage
 from imgmove.engine.planner import make_plan
 from imgmove.engine.transfer import Outcome, transfer
 from imgmove.errors import DigestMismatch, UsageError
+from imgmove.model.digest import Digest
 from imgmove.model.location import Location, PipeLocation, RegistryLocation, RegistryPrefix
 from imgmove.ports import BlobMounter, Compression, Destination, NamedImage, SequentialSource
 from imgmove.stages.naming import Origin, Target, Targets, find_origins, move_of, own_reference
 from imgmove.stages.options import CopyOptions
-from imgmove.stages.report import CopyReport, ImageReport, Totals
+from imgmove.stages.report import CopyReport, ImageReport, Status, Totals
 from imgmove.stages.session import Session
 
 
@@ -54,7 +55,7 @@ def copy(
         for target in [Targets(session.endpoints, location, options.additional_tags) for location in destinations]
         for origin in origins
     ]
-    return _move(session, pairs, options)
+    return move(session, pairs, options)
 
 
 def _check(sources: Sequence[Location], destinations: Sequence[Location], options: CopyOptions) -> None:
@@ -71,8 +72,9 @@ def _check(sources: Sequence[Location], destinations: Sequence[Location], option
             raise UsageError(f"--all-tags takes repositories without a tag, not {location}")
 
 
-def _move(session: Session, pairs: Sequence[tuple[Origin, Target]], options: CopyOptions) -> CopyReport:
-    """Plans and moves; destinations that want other conversions have plans of their own."""
+def move(session: Session, pairs: Sequence[tuple[Origin, Target]], options: CopyOptions) -> CopyReport:
+    """Plans and moves images whose places are known; see `copy`."""
+    # Destinations that want other conversions have plans of their own.
     reports: dict[int, ImageReport] = {}
     plans: list[Plan] = []
     for made_up in ("gzip", None):
@@ -120,17 +122,27 @@ def _planned(image: PlannedImage, target: Target) -> ImageReport:
     if image.error is not None:
         return ImageReport(image.move.label, target.label, None, "failed", image.error)
     digest = image.root.digest if image.root and not any(blob.recipe for blob in image.blobs()) else None
-    status = "present" if image.is_present and not image.referrers else "planned"
-    return ImageReport(image.move.label, target.label, digest, status, referrers=len(image.referrers))  # type: ignore[arg-type]
+    return _counted(image, target, digest, "planned")
 
 
 def _reported(outcome: Outcome, target: Target) -> ImageReport:
     image = outcome.image
     if outcome.error is not None:
         return ImageReport(image.move.label, target.label, None, "failed", outcome.error)
-    digest = outcome.descriptor.digest if outcome.descriptor else None
-    status = "present" if image.is_present and not image.referrers else "copied"
-    return ImageReport(image.move.label, target.label, digest, status, referrers=len(image.referrers))  # type: ignore[arg-type]
+    return _counted(image, target, outcome.descriptor.digest if outcome.descriptor else None, "copied")
+
+
+def _counted(image: PlannedImage, target: Target, digest: Digest | None, status: Status) -> ImageReport:
+    blobs = {blob.descriptor.digest: blob for blob in image.blobs()}.values()
+    return ImageReport(
+        image.move.label,
+        target.label,
+        digest,
+        "present" if image.is_present and not image.referrers else status,
+        referrers=len(image.referrers),
+        size=sum(blob.descriptor.size for blob in blobs),
+        bytes_sent=sum(blob.descriptor.size for blob in blobs if blob.fate == "send"),
+    )
 
 
 # --- from a pipe
@@ -153,7 +165,7 @@ def _copy_pipe(
         spooled = session.endpoints.spooled(sources[0])
         prefixed = Targets(session.endpoints, location, options.additional_tags)
         origins = find_origins(session.endpoints, spooled, every=every)
-        return _move(session, [(origin, prefixed.target(origin)) for origin in origins], options)
+        return move(session, [(origin, prefixed.target(origin)) for origin in origins], options)
     source = session.endpoints.pipe(sources[0])
     targets = Targets(session.endpoints, location, options.additional_tags)
     names = _PipeNames(sources[0], targets, source, every=every)

@@ -25,6 +25,8 @@ class ImageReport:
         status: ``present`` when the destination had it already, ``planned`` after a dry run.
         error: why it failed.
         referrers: how many signatures, attestations and SBOMs came along.
+        size: bytes of its blobs, as far as they were looked at: none of an image that was present.
+        bytes_sent: bytes of those that had to be sent; blobs that images share count for each.
     """
 
     source: str
@@ -33,6 +35,8 @@ class ImageReport:
     status: Status
     error: ImgmoveError | None = None
     referrers: int = 0
+    size: int = 0
+    bytes_sent: int = 0
 
     def __str__(self) -> str:
         return f"{self.destination}@{self.digest}" if self.digest else self.destination

@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Self
 
 from imgmove.endpoints.factory import Endpoints
+from imgmove.engine.budget import Budget
 from imgmove.engine.limit import RateLimit
 from imgmove.engine.pool import Pool
 from imgmove.engine.run import RetryPolicy, Run
@@ -19,6 +20,9 @@ from imgmove.wire import codec
 class Session:
     """Opens endpoints once and closes them all; a context manager for one command.
 
+    Args:
+        budget: the memory for reading ahead; one without any keeps each blob to one connection.
+
     Attributes:
         run: how the engine works.
         pool: its threads.
@@ -27,7 +31,9 @@ class Session:
         codec: compresses and decompresses.
     """
 
-    def __init__(self, settings: Settings | None = None, observer: Observer | None = None) -> None:
+    def __init__(
+        self, settings: Settings | None = None, observer: Observer | None = None, budget: Budget | None = None
+    ) -> None:
         self.settings = settings or Settings.from_environment()
         rate = self.settings.limit_rate
         self.run = Run(
@@ -35,6 +41,7 @@ class Session:
             retry=RetryPolicy(self.settings.retries),
             observer=observer or Silence(),
             limit=RateLimit(rate) if rate else None,
+            budget=budget or Budget(),
         )
         self.pool = Pool(self.run)
         self.endpoints = Endpoints(self.settings)

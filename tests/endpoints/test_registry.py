@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,10 +13,12 @@ import pytest
 
 import imgmove
 from imgmove.endpoints.layout import Layout
+from imgmove.endpoints.registry import RegistrySource
 from imgmove.errors import AccessDenied, ContentError, DigestMismatch, NetworkError, NotFound, ServerRefused, Truncated
 from imgmove.model.credentials import Credentials
 from imgmove.model.descriptor import Descriptor
 from imgmove.model.digest import Digest
+from imgmove.model.reference import Reference
 from imgmove.settings import Settings, SideOptions
 from imgmove.stages.report import ImageReport
 from imgmove.wire.files import LocalFiles
@@ -371,3 +373,46 @@ def test_no_secret_is_shown(name: str, quick: Settings, registry_factory: Factor
     report = move(replace(quick, destination=wrong), layout, f"{server.host}/app:1")
     assert isinstance(report.error, AccessDenied)
     assert "hunter2" not in str(report.error) + repr(report.error.__cause__)
+
+
+def test_reading_all_tags_answers_the_question_for_digest_tags(quick: Settings, registry_factory: Factory) -> None:
+    server = registry_factory(Quirks(largest_page=2, referrers=404))
+    image = server.put_image("app", "1", "2", "3", "4", "5")
+    with imgmove.Session(quick) as session:
+        source = session.endpoints.registries.source(Reference.parse(f"{server.host}/app"))
+        assert isinstance(source, RegistrySource)
+        assert list(source.tags()) == ["1", "2", "3", "4", "5"]
+        server.forget()
+        assert list(source.referrers(image.digest)) == []
+    # One for the API, none for the fallback tag and the three of cosign.
+    assert [request.path for request in server.seen] == [f"/v2/app/referrers/{image.digest}"]
+
+
+class Doorman:
+    """Counts, and refuses from some request on."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.asked: list[str] = []
+        self.heard = 0
+
+    def before(self, method: str, place: str) -> None:
+        if len(self.asked) >= self.most:
+            raise ServerRefused("enough for today")
+        self.asked.append(f"{method} {place}")
+
+    def after(self, headers: Mapping[str, str]) -> None:
+        self.heard += "content-type" in headers
+
+
+def test_a_gate_is_asked_before_every_request(quick: Settings, registry: RegistryServer) -> None:
+    registry.put_image("app", "1")
+    gate = Doorman(1)
+    with imgmove.Session(quick) as session:
+        session.endpoints.registries.gates[registry.host] = gate
+        source = session.endpoints.registries.source(Reference.parse(f"{registry.host}/app"))
+        source.resolve("1")
+        with pytest.raises(ServerRefused, match="enough for today"):
+            source.resolve("1")
+    assert gate.asked == [f"HEAD {registry.url}/v2/app/manifests/1"]
+    assert gate.heard == 1

@@ -9,7 +9,7 @@ import pytest
 from imgmove.errors import ConfigError, UsageError
 from imgmove.model.connection import RegistryEndpoint, TlsFiles
 from imgmove.model.credentials import Credentials
-from imgmove.settings import Settings, SideOptions
+from imgmove.settings import HostOptions, Settings, SideOptions
 from tests.settings.conftest import FIXTURES, Machine
 
 DIGEST = "sha256:" + "0" * 64
@@ -164,3 +164,29 @@ class TestTheRest:
         script = f"import sys, imgmove.settings; print(sorted({heavy} & set(sys.modules)))"
         result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
         assert result.stdout == "[]\n"
+
+
+class TestOneRegistry:
+    def test_its_options_count_more_than_those_of_the_side(self, machine: Machine) -> None:
+        named = HostOptions(SideOptions(Credentials("bot", "x"), True, False, ("own.pem",)), 3, 5)
+        settings = Settings(
+            machine.environment(), source=SideOptions(Credentials("me", "y")), hosts={"reg.example.com": named}
+        )
+        reading, writing = settings.for_side("source"), settings.for_side("destination")
+        assert reading.find_credentials("reg.example.com") == writing.find_credentials("reg.example.com")
+        assert reading.find_credentials("reg.example.com") == Credentials("bot", "x")
+        assert reading.find_credentials("example.org") == Credentials("me", "y")
+        assert plain(settings, "reg.example.com") == (True, True)
+        assert plain(settings, "example.org") == (False, False)
+        assert reading.tls_files_for("reg.example.com").ca_files == ("own.pem",)
+        assert not reading.tls_files_for("reg.example.com").verify
+        assert reading.tls_files_for("example.org").verify
+        assert (reading.most_connections_to("reg.example.com"), writing.most_connections_to("reg.example.com")) == (
+            3,
+            5,
+        )
+        assert reading.most_connections_to("example.org") is None
+
+    def test_docker_hub_by_its_real_address(self, machine: Machine) -> None:
+        settings = Settings(machine.environment(), hosts={"docker.io": HostOptions(most_reading=4)})
+        assert settings.for_side("source").most_connections_to("registry-1.docker.io") == 4

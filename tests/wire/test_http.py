@@ -22,6 +22,8 @@ from imgmove.streams import BytesReader
 from imgmove.wire.auth import parse_challenges
 from imgmove.wire.http import Body, HttpClient, Response, error_of
 from imgmove.wire.http.errors import printable, retry_after, shown
+from imgmove.wire.http.lanes import Lanes
+from tests.quirks import RegistryServer
 
 
 @contextmanager
@@ -268,3 +270,36 @@ def test_threads_share_connections(client: HttpClient) -> None:
             thread.start()
             thread.join()
     assert served == [8]
+
+
+def test_no_more_connections_than_allowed_at_a_time(registry: RegistryServer) -> None:
+    answers: list[int] = []
+
+    def ask() -> None:
+        with closing(limited.request("GET", f"{registry.url}/v2/")) as response:
+            answers.append(response.status)
+
+    with closing(HttpClient(most_for=lambda _: 2)) as limited:
+        first, second = (limited.request("GET", f"{registry.url}/v2/") for _ in range(2))
+        waiting = threading.Thread(target=ask)
+        waiting.start()
+        waiting.join(0.2)
+        assert waiting.is_alive()
+        assert not answers
+        first.close()
+        waiting.join(10)
+        assert answers == [200]
+        second.close()
+
+
+def test_nobody_waits_for_a_connection_for_ever(registry: RegistryServer) -> None:
+    lanes = Lanes(lambda _: 1, patience=0.05)
+    key = ("http", registry.host, None)
+    lane = lanes.take(key)
+    with pytest.raises(NetworkError, match="all 1 connections to .* were busy"):
+        lanes.take(key)
+    lanes.drop(lane)
+    lanes.drop(lane)
+    lanes.give_back(lanes.take(key))
+    assert lanes.take(key)
+    lanes.close()

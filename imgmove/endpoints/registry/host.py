@@ -9,13 +9,13 @@ from urllib.parse import urljoin, urlsplit, urlunsplit
 
 from imgmove.errors import NetworkError
 from imgmove.model.credentials import Credentials
-from imgmove.model.reference import HUB
+from imgmove.model.reference import HUB, HUB_ADDRESS
+from imgmove.ports import RequestGate
 from imgmove.wire.auth import Authenticator, Scope
 from imgmove.wire.http import Body, HttpClient, Response, error_of
 from imgmove.wire.http.client import origin
 from imgmove.wire.http.errors import NotTls
 
-_HUB_ADDRESS = "registry-1.docker.io"
 _MOST_CHALLENGES = 5
 _HTTP_PORT = 80
 
@@ -29,12 +29,14 @@ class Access:
         plain_http: HTTP from the first request on.
         allows_http: HTTP where no TLS server is found; only the user's own registries.conf allows that.
         credentials: those for a repository of this registry.
+        gate: who has to be asked before each request; None for nobody.
     """
 
     host: str
     plain_http: bool
     allows_http: bool
     credentials: Callable[[str], Credentials | None]
+    gate: RequestGate | None = None
 
 
 class RegistryHost:
@@ -53,7 +55,7 @@ class RegistryHost:
         self._client = client
         self._access = access
         self._authenticator = Authenticator(client, access.host, access.credentials)
-        address = _HUB_ADDRESS if access.host == HUB else access.host
+        address = HUB_ADDRESS if access.host == HUB else access.host
         self._base = f"{'http' if access.plain_http else 'https'}://{address}/"
         self._first = threading.Lock()
         self._is_known = False
@@ -123,7 +125,7 @@ class RegistryHost:
         for _ in range(_MOST_CHALLENGES):
             authorization = self._authenticator.header(scopes) if is_ours else None
             proof = {"Authorization": authorization} if authorization else {}
-            response = self._client.request(method, url, {**headers, **proof}, body)
+            response = self._passed(method, url, {**headers, **proof}, body)
             if response.status != 401 or not is_ours:
                 return response
             self._authenticator.challenged(response, scopes, authorization)
@@ -132,9 +134,18 @@ class RegistryHost:
                 raise NetworkError(f"{self.name} wants a new token in the middle of an upload")
         authorization = self._authenticator.header(scopes)
         proof = {"Authorization": authorization} if authorization else {}
-        response = self._client.request(method, url, {**headers, **proof}, body)
+        response = self._passed(method, url, {**headers, **proof}, body)
         if response.status == 401:
             raise error_of(response)
+        return response
+
+    def _passed(self, method: str, url: str, headers: Mapping[str, str], body: Body | bytes | None) -> Response:
+        gate = self._access.gate
+        if gate is None:
+            return self._client.request(method, url, headers, body)
+        gate.before(method, url)
+        response = self._client.request(method, url, headers, body)
+        gate.after(response.headers)
         return response
 
 

@@ -21,6 +21,9 @@ from imgmove.ports import NamedImage, read_all
 from imgmove.wire.http import check_status
 
 COSIGN_SUFFIXES = (".sig", ".att", ".sbom")
+DIGEST_TAGS = ("sha256-", "sha512-")
+"""How the tags begin that stand for what refers to a manifest."""
+
 _LARGEST_LIST = 4 << 20
 
 
@@ -37,6 +40,11 @@ class ReferrerQuestions:
         self._lock = threading.Lock()
         self._has_listed = False
         self._digest_tags: frozenset[str] | None = None
+
+    def learned(self, digest_tags: frozenset[str]) -> None:
+        """Takes the digest tags from somebody who read the whole list."""
+        with self._lock:
+            self._digest_tags, self._has_listed = digest_tags, True
 
     def ask(self, subject: Digest) -> list[NamedImage]:
         """All that refers to a manifest.
@@ -136,7 +144,7 @@ class ReferrerQuestions:
             return None
         what = f"listing the tags of {reader.label}"
         names = texts(read_document(check_status(response, 200, what=what), what), "tags")
-        return frozenset(name for name in names if name.startswith(("sha256-", "sha512-")))
+        return frozenset(name for name in names if name.startswith(DIGEST_TAGS))
 
 
 def with_referrer(index: Index | None, referrer: Descriptor) -> bytes | None:

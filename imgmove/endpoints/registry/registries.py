@@ -13,14 +13,20 @@ from imgmove.errors import Side
 from imgmove.model.connection import RegistryEndpoint, TlsFiles
 from imgmove.model.credentials import Credentials
 from imgmove.model.reference import Reference
+from imgmove.ports import RequestGate
 from imgmove.settings import Settings, SideSettings
 from imgmove.wire.http import HttpClient, check_status
 
 
 class Registries:
-    """Opens repositories; connections and tokens are shared by all of one host and side."""
+    """Opens repositories; connections and tokens are shared by all of one host and side.
+
+    Attributes:
+        gates: who is asked before each request, by host; to be filled before anything is opened.
+    """
 
     def __init__(self, settings: Settings) -> None:
+        self.gates: dict[str, RequestGate] = {}
         self._settings = settings
         self._hosts: dict[tuple[Side, str, bool], RegistryHost] = {}
         self._tls: dict[tuple[Side, str], TlsFiles] = {}
@@ -71,7 +77,9 @@ class Registries:
             key = (side.side, place.host, place.is_named)
             if key not in self._hosts:
                 self._tls[side.side, place.host] = place.tls
-                access = Access(place.host, place.plain_http, place.allows_http, _finder(side, place))
+                access = Access(
+                    place.host, place.plain_http, place.allows_http, _finder(side, place), self.gates.get(place.host)
+                )
                 self._hosts[key] = RegistryHost(access, self._client(side))
             return self._hosts[key]
 
@@ -81,7 +89,7 @@ class Registries:
 
         if side.side not in self._clients:
             settings = self._settings
-            self._clients[side.side] = HttpClient(settings.timeout, settings.proxies, tls_for)
+            self._clients[side.side] = HttpClient(settings.timeout, settings.proxies, tls_for, side.most_connections_to)
         return self._clients[side.side]
 
 

@@ -9,7 +9,7 @@ from urllib.parse import quote
 from imgmove.endpoints.registry.host import RegistryHost, delete_scope, pull_scope, push_scope
 from imgmove.endpoints.registry.listing import pages, tags_place, texts
 from imgmove.endpoints.registry.pull import RepositoryReader, header_digest
-from imgmove.endpoints.registry.referrers import ReferrerQuestions, fallback_tag, with_referrer
+from imgmove.endpoints.registry.referrers import DIGEST_TAGS, ReferrerQuestions, fallback_tag, with_referrer
 from imgmove.endpoints.registry.upload import BlobUpload, PipedUpload, Session, StreamedUpload
 from imgmove.errors import AccessDenied, DigestMismatch, NetworkError, ServerRefused, UsageError
 from imgmove.model import media_types
@@ -36,10 +36,14 @@ class RegistrySource(RepositoryReader):
         self._questions = ReferrerQuestions(self)
 
     def tags(self) -> Iterator[str]:
-        """All tags, page by page."""
+        """All tags, page by page. Once they were all read, nobody has to list them again to find referrers."""
         what = f"listing the tags of {self.label}"
+        digest_tags: set[str] = set()
         for document in pages(self.host, tags_place(self.repository), self.scopes, what):
-            yield from texts(document, "tags")
+            names = texts(document, "tags")
+            digest_tags.update(name for name in names if name.startswith(DIGEST_TAGS))
+            yield from names
+        self._questions.learned(frozenset(digest_tags))
 
     def referrers(self, subject: Digest) -> Sequence[NamedImage]:
         """Everything that refers to a manifest, however it was attached."""

@@ -93,6 +93,7 @@ class HttpClient:
         timeout: seconds without a byte after which a connection counts as stalled.
         proxies: which proxy leads where.
         tls_for: the certificates to trust and show, by ``HOST[:PORT]``.
+        most_for: how many connections there may be at a time, by ``HOST[:PORT]``; None for any number.
     """
 
     def __init__(
@@ -100,12 +101,13 @@ class HttpClient:
         timeout: float = 60.0,
         proxies: ProxyRules | None = None,
         tls_for: Callable[[str], TlsFiles] = lambda _: TlsFiles(),
+        most_for: Callable[[str], int | None] = lambda _: None,
     ) -> None:
         self._timeout = timeout
         self._proxies = proxies or ProxyRules()
         self._tls_for = tls_for
         self._lock = threading.Lock()
-        self._lanes = Lanes()
+        self._lanes = Lanes(most_for)
         self._contexts: dict[TlsFiles, object] = {}
 
     def request(

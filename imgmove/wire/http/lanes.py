@@ -2,12 +2,18 @@
 
 requests promises no thread safety, so a lane is a session of its own with one connection. Who needs one takes the
 lane that was free last, whose connection is most likely still open.
+
+Where a server may have only so many connections, who comes when all are in use waits for one to be given back. Nobody
+waits for ever: threads that each hold one connection and want another of the same server would never wake up.
 """
 
 from __future__ import annotations
 
 import functools
 import threading
+import time
+from collections import Counter
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -34,26 +40,47 @@ class Lane:
 
 
 class Lanes:
-    """All lanes of one client."""
+    """All lanes of one client.
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
+    Args:
+        most_for: how many lanes may lead to ``HOST[:PORT]``; None for any number.
+        patience: seconds to wait for a lane to be given back.
+    """
+
+    def __init__(self, most_for: Callable[[str], int | None] = lambda _: None, patience: float = 60.0) -> None:
+        self._most_for = most_for
+        self._patience = patience
+        self._lock = threading.Condition()
         self._free: dict[Key, list[Lane]] = {}
         self._all: set[Lane] = set()
+        self._counts: Counter[str] = Counter()
         self._is_closed = False
 
     def take(self, key: Key) -> Lane:
-        """A lane to a server, new if none is free.
+        """A lane to a server, new if none is free and there may be one more.
 
         Raises:
-            NetworkError: the client is closed.
+            NetworkError: the client is closed, or all lanes were in use for too long.
         """
+        most = self._most_for(key[1])
+        end = time.monotonic() + self._patience
         with self._lock:
-            if self._is_closed:
-                raise NetworkError("the command has ended")
-            if free := self._free.get(key):
-                return free.pop()
-        lane = Lane(key, _new_session(key[2]))
+            while True:
+                if self._is_closed:
+                    raise NetworkError("the command has ended")
+                if free := self._free.get(key):
+                    return free.pop()
+                if most is None or self._counts[key[1]] < most:
+                    break
+                if not self._lock.wait(end - time.monotonic()):
+                    raise NetworkError(f"all {most} connections to {key[1]} were busy for {self._patience:.0f} s")
+            self._counts[key[1]] += 1
+        try:
+            lane = Lane(key, _new_session(key[2]))
+        except BaseException:
+            with self._lock:
+                self._counts[key[1]] -= 1
+            raise
         with self._lock:
             self._all.add(lane)
         return lane
@@ -64,11 +91,15 @@ class Lanes:
         with self._lock:
             if not self._is_closed:
                 self._free.setdefault(lane.key, []).append(lane)
+                self._lock.notify_all()
 
     def drop(self, lane: Lane) -> None:
         """Closes a lane on which something went wrong."""
         with self._lock:
-            self._all.discard(lane)
+            if lane in self._all:
+                self._all.discard(lane)
+                self._counts[lane.key[1]] -= 1
+                self._lock.notify_all()
         lane.session.close()
 
     def forget_free(self, key: Key) -> None:
@@ -83,6 +114,7 @@ class Lanes:
         with self._lock:
             self._is_closed = True
             lanes, self._all, self._free = list(self._all), set(), {}
+            self._lock.notify_all()
         for lane in lanes:
             lane.session.close()
 
