@@ -10,14 +10,15 @@ unless they say otherwise.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
 from imgmove.model.descriptor import Descriptor
 from imgmove.model.digest import Digest
-from imgmove.model.manifest import Node
+from imgmove.model.manifest import Manifest, Node
+from imgmove.model.platform import Platform
 
 Compression = Literal["none", "gzip", "zstd"]
 
@@ -335,6 +336,122 @@ class SequentialDestination(OutlinedDestination, Protocol):
 
     def order(self) -> Sequence[Descriptor]:
         """The blobs of the outline in the order in which they must be put."""
+        ...
+
+
+class Opener(Protocol):
+    """What content is read from, by whoever decides itself what it needs."""
+
+    def open(self, descriptor: Descriptor, offset: int = 0) -> Reader: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """What a place that fetches for itself holds of one image.
+
+    Attributes:
+        missing: the blobs that would have to be sent, as far as that can be told.
+        is_complete: the image is there, under all of the names.
+    """
+
+    missing: Collection[Digest]
+    is_complete: bool
+
+
+@runtime_checkable
+class PullingDestination(Protocol):
+    """A place that takes images one by one, fetches for itself what it lacks, and keeps no content but that.
+
+    Such as a container engine: it takes one platform of an image, and no signatures.
+    """
+
+    def platform(self) -> Platform:
+        """The platform whose image it wants."""
+        ...
+
+    def holding(self, image: Manifest, config: bytes, names: Sequence[str]) -> Holding:
+        """What is here of an image."""
+        ...
+
+    def pull(self, image: Manifest, config: bytes, names: Sequence[str], content: Opener) -> Sequence[str]:
+        """Takes an image and shows it under the names, once it is whole.
+
+        Args:
+            content: gives out every blob that the manifest names, verified, as often as it is asked.
+
+        Returns:
+            What a person should know of how it was done.
+        """
+        ...
+
+    def close(self) -> None: ...
+
+
+# --- machines -----------------------------------------------------------------------------------------------------
+
+
+class ByteStream(Protocol):
+    """A connection that carries bytes both ways, with the words that sockets have for it."""
+
+    def sendall(self, data: bytes, /) -> object: ...
+
+    def recv(self, size: int, /) -> bytes: ...
+
+    def close(self) -> object: ...
+
+
+class Command(Protocol):
+    """A command that runs. Its output has to be read before it can be waited for."""
+
+    def write(self, data: bytes, /) -> object:
+        """Feeds its input.
+
+        Raises:
+            BrokenPipeError: it takes no more.
+        """
+        ...
+
+    def flush(self) -> object: ...
+
+    def end_input(self) -> None:
+        """Nothing more will be written; safe to call twice."""
+        ...
+
+    def read(self, size: int = -1, /) -> bytes:
+        """What it prints."""
+        ...
+
+    def wait(self) -> tuple[int, str]:
+        """Its exit status and what it said on stderr, once it has ended."""
+        ...
+
+    def close(self) -> None:
+        """Ends it, if it still runs; safe to call twice."""
+        ...
+
+
+class Machine(Protocol):
+    """A computer on which an engine runs: this one, or another one over SSH."""
+
+    @property
+    def label(self) -> str:
+        """What people call it; empty for this one."""
+        ...
+
+    def start(self, words: Sequence[str]) -> Command:
+        """Starts a command.
+
+        Raises:
+            LocalError: there is no such program.
+        """
+        ...
+
+    def connect(self, path: str) -> ByteStream:
+        """Opens a unix socket there.
+
+        Raises:
+            LocalError, AccessDenied, NetworkError: it can't be had.
+        """
         ...
 
 

@@ -60,6 +60,8 @@ def tar_of(files: Mapping[str, bytes]) -> bytes:
         for name, content in files.items():
             member = tarfile.TarInfo(name)
             member.size = len(content)
+            if content.startswith(b"\x7fELF"):
+                member.mode = 0o755
             archive.addfile(member, io.BytesIO(content))
     return buffer.getvalue()
 

@@ -11,7 +11,7 @@ import typer
 from imgmove.cli.messages import Messages, clean, counted, size, write, write_json
 from imgmove.cli.options import DestinationAccess, Moving, Output, Running, SourceAccess, make_settings
 from imgmove.errors import UsageError
-from imgmove.model.location import EngineLocation, Location, PipeLocation, parse_location, parse_path_location
+from imgmove.model.location import Location, PipeLocation, parse_location, parse_path_location
 from imgmove.stages.report import CopyReport
 
 
@@ -97,8 +97,6 @@ def load(
     if not file and sys.stdin.isatty():
         raise UsageError("stdin is a terminal", hint="name the archive with -i FILE")
     located = parse_location(to)
-    if isinstance(located, EngineLocation) and to == "docker-daemon:":
-        _refuse_default(located)
     _check_stdout([located], output)
     from imgmove.cli.session import make_messages, watched_session
     from imgmove.stages.copy import copy as move
@@ -106,12 +104,6 @@ def load(
     with watched_session(settings, output) as session:
         report = move(session, [archive], [located], moving.options(), every=True)
     _show(report, output, make_messages(output), is_archive_on_stdout=_has_pipe([located]))
-
-
-def _refuse_default(location: EngineLocation) -> None:
-    from imgmove.errors import NotAvailableYet
-
-    raise NotAvailableYet(f"{location}: container engines are not available yet", hint="say where to with --to")
 
 
 def _archive(file: str) -> Location:

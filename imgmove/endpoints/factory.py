@@ -8,9 +8,10 @@ import stat
 import sys
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
-from imgmove.errors import LocalError, NotAvailableYet, NotFound, UsageError
+from imgmove.errors import ImgmoveError, LocalError, NotAvailableYet, NotFound, UsageError
 from imgmove.model.location import (
     ArchiveLocation,
     BundleLocation,
@@ -22,11 +23,12 @@ from imgmove.model.location import (
     RegistryLocation,
     archive_suffix,
 )
-from imgmove.ports import Destination, SequentialSource, Source
+from imgmove.ports import Destination, PullingDestination, Reader, SequentialSource, Source
 from imgmove.settings import Settings
 from imgmove.wire.files import LocalFiles
 
 if TYPE_CHECKING:
+    from imgmove.endpoints.engines.docker import Docker
     from imgmove.endpoints.registry import Registries
 
 Endpoint = TypeVar("Endpoint")
@@ -47,7 +49,9 @@ class Endpoints:
         self._stdin = stdin
         self._stdout = stdout
         self._files = LocalFiles()
-        self._opened: dict[tuple[str, str], Source | Destination] = {}
+        self._opened: dict[tuple[str, str], Source | Destination | PullingDestination] = {}
+        self._streams: list[Reader] = []
+        self._engines: dict[str, Docker] = {}
         self._registries: Registries | None = None
         self._temporary: list[str] = []
 
@@ -62,6 +66,8 @@ class Endpoints:
             NotAvailableYet: the form is one of a later version.
         """
         _refuse_later_forms(location)
+        if isinstance(location, EngineLocation) and not location.name:
+            raise UsageError(f"{location} names no image", hint=f"write {location.engine}:NAME")
         if isinstance(location, PipeLocation) and self._stdin is None and _is_stdin_a_file():
             return ArchiveLocation("archive", "/dev/stdin")
         if not isinstance(location, PathLocation):
@@ -105,9 +111,11 @@ class Endpoints:
             NotFound: it doesn't exist.
             ImgmoveError: it can't be read.
         """
-        return self._once(("source", _place(location)), lambda: self._open_source(location))
+        # An engine hands out its images one by one.
+        place = str(location) if isinstance(location, EngineLocation) else _place(location)
+        return self._once(("source", place), lambda: self._open_source(location))
 
-    def destination(self, location: Location) -> Destination:
+    def destination(self, location: Location) -> Destination | PullingDestination:
         """Opens a place to write to; the same place gives the same destination.
 
         Raises:
@@ -116,26 +124,50 @@ class Endpoints:
         return self._once(("destination", _place(location)), lambda: self._open_destination(location))
 
     def pipe(self, location: Location) -> SequentialSource:
-        """Opens a pipe, which can be read once."""
+        """Opens a pipe, or what an engine saves, which can be read once."""
         from imgmove.endpoints.archive import ArchivePipe
 
-        assert isinstance(location, PipeLocation)
-        return ArchivePipe(self._stdin or sys.stdin.buffer)
+        return ArchivePipe(self._stream(location), "the pipe" if isinstance(location, PipeLocation) else str(location))
 
-    def spooled(self, location: Location) -> Location:
+    def spooled(self, location: Location) -> ArchiveLocation:
         """Copies a pipe into a temporary file that goes away with this, and says where that is."""
-        assert isinstance(location, PipeLocation)
+        stream = self._stream(location)
+        what = "the pipe's" if isinstance(location, PipeLocation) else f"{location}'s"
         try:
             descriptor, path = tempfile.mkstemp(prefix="imgmove-", suffix=".tar")
             self._temporary.append(path)
             with os.fdopen(descriptor, "wb") as file:
-                shutil.copyfileobj(self._stdin or sys.stdin.buffer, file, _SPOOL_BLOCK)
+                shutil.copyfileobj(stream, file, _SPOOL_BLOCK)
         except OSError as error:
             raise LocalError(
-                f"the pipe's content can't be kept in a temporary file: {error.strerror}",
+                f"{what} content can't be kept in a temporary file: {error.strerror}",
                 hint="TMPDIR says where there is room",
             ) from error
         return ArchiveLocation("archive", path)
+
+    def _stream(self, location: Location) -> BinaryIO | Reader:
+        if not isinstance(location, EngineLocation):
+            return self._stdin or sys.stdin.buffer
+        from imgmove.endpoints.engines import saved
+
+        try:
+            stream = saved(self.docker(location), location.name)
+        except ImgmoveError as error:
+            raise error.on("source") from error.__cause__
+        self._streams.append(stream)
+        return stream
+
+    def keeps_manifests(self, location: EngineLocation) -> bool:
+        """Whether images come out of an engine with the digests that they came in with."""
+        return self.docker(location).keeps_manifests
+
+    def docker(self, location: EngineLocation) -> Docker:
+        """The docker daemon that a location means."""
+        if _place(location) not in self._engines:
+            from imgmove.endpoints.engines import open_docker
+
+            self._engines[_place(location)] = open_docker(location, self._settings)
+        return self._engines[_place(location)]
 
     @property
     def registries(self) -> Registries:
@@ -151,6 +183,12 @@ class Endpoints:
         for endpoint in self._opened.values():
             endpoint.close()
         self._opened.clear()
+        for stream in self._streams:
+            stream.close()
+        self._streams.clear()
+        for engine in self._engines.values():
+            engine.close()
+        self._engines.clear()
         if self._registries is not None:
             self._registries.close()
         self._files.close()
@@ -175,10 +213,18 @@ class Endpoints:
                 from imgmove.endpoints.archive import open_archive
 
                 return open_archive(self._files, location.path)
+            case EngineLocation():
+                from imgmove.endpoints.archive import open_archive
+
+                return open_archive(self._files, self.spooled(location).path)
         raise UsageError(f"{location} can't be read from")
 
-    def _open_destination(self, location: Location) -> Destination:
+    def _open_destination(self, location: Location) -> Destination | PullingDestination:
         match location:
+            case EngineLocation():
+                from imgmove.endpoints.engines import EngineDestination
+
+                return EngineDestination(self.docker(location))
             case RegistryLocation():
                 return self.registries.destination(location.reference)
             case LayoutLocation():
@@ -205,14 +251,18 @@ def _place(location: Location) -> str:
             return f"layout {os.path.abspath(location.path)}"
         case ArchiveLocation():
             return f"archive {os.path.abspath(location.path)}"
+        case EngineLocation():
+            return str(replace(location, name="", container=""))
     return str(location)
 
 
 def _refuse_later_forms(location: Location) -> None:
     if getattr(location, "carrier", None) is not None:
         raise NotAvailableYet(f"{location}: other hosts over SSH are not available yet")
-    if isinstance(location, EngineLocation):
-        raise NotAvailableYet(f"{location}: container engines are not available yet")
+    if isinstance(location, EngineLocation) and location.engine != "docker-daemon":
+        raise NotAvailableYet(f"{location}: {location.engine} is not available yet")
+    if isinstance(location, EngineLocation) and location.container:
+        raise UsageError(f"{location} is a container, not an image")
     if isinstance(location, BundleLocation):
         raise NotAvailableYet(f"{location}: bundles are not available yet")
 

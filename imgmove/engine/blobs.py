@@ -21,6 +21,7 @@ from imgmove.ports import (
     BlobMounter,
     BlobStarted,
     BlobWriter,
+    Destination,
     LastingBlobWriter,
     LastingDestination,
     RangedSource,
@@ -204,7 +205,9 @@ class BlobMover:
         return HashingReader(reader)
 
     def _begin(self, blob: PlannedBlob, descriptor: Descriptor | None) -> BlobWriter:
-        return on_destination(lambda: blob.destination.put_blob(descriptor))
+        destination = blob.destination
+        assert isinstance(destination, Destination)
+        return on_destination(lambda: destination.put_blob(descriptor))
 
     def _opened(self, blob: PlannedBlob, offset: int) -> Reader:
         try:

@@ -4,23 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
 
 from imgmove.errors import ImgmoveError, MalformedContent, NotAvailableYet, SizeMismatch
 from imgmove.model.descriptor import Descriptor
 from imgmove.model.digest import Digest
 from imgmove.model.manifest import LARGEST_MANIFEST, Index, Node, parse_manifest
-from imgmove.ports import Reader, read_all
+from imgmove.ports import Opener, Reader, read_all
 from imgmove.streams import BytesReader, ContentCheck
 
 DEEPEST_INDEX = 16
 """How many indexes may stand in one another; nobody builds three, and a hostile chain must end somewhere."""
-
-
-class Opener(Protocol):
-    """The one ability of a source that reading the graph needs."""
-
-    def open(self, descriptor: Descriptor, offset: int = 0) -> Reader: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from imgmove.errors import ImgmoveError
 from imgmove.model.descriptor import Descriptor
 from imgmove.model.digest import Digest
 from imgmove.model.platform import Platform
-from imgmove.ports import Destination, PlanMade, Source
+from imgmove.ports import Destination, PlanMade, PullingDestination, Source
 
 Fate = Literal["send", "mount", "present"]
 
@@ -29,7 +29,7 @@ class Move:
 
     source: Source
     name: str
-    destination: Destination
+    destination: Destination | PullingDestination
     names: tuple[str, ...]
     label: str
 
@@ -62,7 +62,7 @@ class PlannedBlob:
     """
 
     source: Source
-    destination: Destination
+    destination: Destination | PullingDestination
     descriptor: Descriptor
     fate: Fate
     mount_from: str = ""

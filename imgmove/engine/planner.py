@@ -13,13 +13,25 @@ from imgmove.engine.convert import Conversions, Recipe, is_convertible
 from imgmove.engine.graph import DEEPEST_INDEX, grow, read_content, read_node_to_move
 from imgmove.engine.plan import Choice, Fate, Move, Plan, PlannedBlob, PlannedImage, PlannedTree
 from imgmove.engine.pool import Pool, TaskGroup
-from imgmove.errors import ImgmoveError, MalformedContent, Side
+from imgmove.errors import ImgmoveError, MalformedContent, Side, UsageError
 from imgmove.model.descriptor import Descriptor
 from imgmove.model.digest import Digest
 from imgmove.model.manifest import Index, Manifest, Node
-from imgmove.ports import BlobMounter, Knowledge, ManifestMaker, NamedImage, NameResolver, ReferrerLister
+from imgmove.model.platform import Platform
+from imgmove.ports import (
+    BlobMounter,
+    Destination,
+    Knowledge,
+    ManifestMaker,
+    NamedImage,
+    NameResolver,
+    PullingDestination,
+    ReferrerLister,
+)
 
 Answer = TypeVar("Answer")
+
+_LARGEST_CONFIG = 16 << 20
 
 
 @dataclass
@@ -111,10 +123,36 @@ class _Planner:
     def _resolve(self, survey: _Survey) -> None:
         move = survey.move
         root: Descriptor = self._ask("source", f"resolving {move.label}", lambda: move.source.resolve(move.name))
+        if isinstance(move.destination, PullingDestination):
+            self._survey_holding(survey, move.destination, root)
+            return
         if self._choice.platforms:
-            root = self._choose(survey, root)
+            root = self._choose(survey, root, self._choice.platforms)
         survey.root = root
         self._answered(survey)
+
+    def _survey_holding(self, survey: _Survey, destination: PullingDestination, root: Descriptor) -> None:
+        """Asks a destination that takes one platform of an image, and knows by itself what it lacks."""
+        if len(self._choice.platforms) > 1:
+            raise UsageError(f"{survey.move.label}: an engine takes one platform of an image, not several")
+        if self._choice.platforms or root.is_index:
+            platforms = self._choice.platforms or (
+                self._ask("destination", "asking for the platform", destination.platform),
+            )
+            root = self._choose(survey, root, platforms)
+        survey.root = root
+        node = self._node(survey, root)
+        if not isinstance(node, Manifest) or node.config is None or not is_convertible(node):
+            raise UsageError(f"{survey.move.label} is no image that an engine could run").on("source")
+        survey.visited.add(root.digest)
+        config = self._content(survey, node.config)
+        what = f"asking what it holds of {root.digest.short}"
+        holding = self._ask("destination", what, lambda: destination.holding(node, config, survey.move.names))
+        survey.is_present = holding.is_complete and self._may_be_done
+        for child in node.children:
+            recipe = self._recipe(node, child, is_made_up=self._is_made_up(survey.move, root.digest))
+            key = _key(survey.move, child, recipe)
+            self._statuses[key] = _Status("send" if child.digest in holding.missing else "present")
 
     def _find(self, survey: _Survey, name: str) -> None:
         destination = survey.move.destination
@@ -138,15 +176,15 @@ class _Planner:
         else:
             self._visit(survey, root, 0)
 
-    def _choose(self, survey: _Survey, root: Descriptor) -> Descriptor:
+    def _choose(self, survey: _Survey, root: Descriptor, platforms: Sequence[Platform]) -> Descriptor:
         node = self._node(survey, root)
         if isinstance(node, Manifest):
-            check_platform(node, self._choice.platforms, partial(self._content, survey))
+            check_platform(node, platforms, partial(self._content, survey))
             return root
         index = flattened(node, partial(self._node, survey))
-        if len(self._choice.platforms) == 1:
-            return choose_one(index, self._choice.platforms[0])
-        made = choose_several(index, self._choice.platforms)
+        if len(platforms) == 1:
+            return choose_one(index, platforms[0])
+        made = choose_several(index, platforms)
         if len(made.manifests) == len(index.manifests):
             return root
         survey.notes.append(f"{survey.move.label}: an index of some platforms has a digest of its own")
@@ -212,6 +250,7 @@ class _Planner:
 
     def _check(self, survey: _Survey, key: tuple[int, Digest, str], blob: Descriptor, recipe: Recipe | None) -> None:
         destination = survey.move.destination
+        assert isinstance(destination, Destination)
         expected = blob
         if recipe is not None:
             known = self._knowledge.converted(blob.digest, recipe.name) if self._knowledge else None
@@ -248,7 +287,7 @@ class _Planner:
 
     def _content(self, survey: _Survey, descriptor: Descriptor) -> bytes:
         what = f"reading config {descriptor.digest.short}"
-        return self._ask("source", what, lambda: read_content(survey.move.source, descriptor))
+        return self._ask("source", what, lambda: read_content(survey.move.source, descriptor, _LARGEST_CONFIG))
 
     def _node(self, survey: _Survey, descriptor: Descriptor) -> Node:
         """Reads a node once, however many images share it."""
@@ -353,6 +392,7 @@ def _holds(move: Move, referrer: NamedImage) -> bool:
     if referrer.names and isinstance(destination, NameResolver):
         found = [destination.find(name) for name in referrer.names]
         return all(item is not None and item.digest == referrer.descriptor.digest for item in found)
+    assert isinstance(destination, Destination)
     return destination.has(referrer.descriptor)
 
 

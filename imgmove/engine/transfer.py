@@ -10,17 +10,20 @@ from functools import partial
 from imgmove.engine.blobs import BlobMover
 from imgmove.engine.plan import Plan, PlannedBlob, PlannedImage, PlannedTree
 from imgmove.engine.pool import Pool, TaskGroup
+from imgmove.engine.pulled import pull
 from imgmove.errors import ImgmoveError
 from imgmove.model.descriptor import Descriptor
 from imgmove.model.digest import Digest
 from imgmove.model.manifest import Node
 from imgmove.ports import (
     BlobMounter,
+    Destination,
     Knowledge,
     NamedImage,
     Note,
     Outline,
     OutlinedDestination,
+    PullingDestination,
     SequentialDestination,
 )
 
@@ -165,6 +168,9 @@ class _Transfer:
     def _move_blobs(self, progress: Sequence[_Progress]) -> None:
         chains: dict[tuple[object, Digest, str], list[PlannedBlob]] = {}
         for item in progress:
+            if isinstance(item.image.move.destination, PullingDestination):
+                self._group.spawn(partial(self._pull, item, item.image.move.destination), item.fail)
+                continue
             for blob in item.image.blobs():
                 waiting = self._users.setdefault(_key(blob), [])
                 if not waiting:
@@ -173,7 +179,7 @@ class _Transfer:
                     waiting.append(item)
                     item.blobs_left += 1
         for item in progress:
-            if not item.blobs_left:
+            if not item.blobs_left and not isinstance(item.image.move.destination, PullingDestination):
                 self._blobs_are_done(item)
         sequential = [chain for chain in chains.values() if isinstance(chain[0].destination, SequentialDestination)]
         for chain in chains.values():
@@ -249,6 +255,15 @@ class _Transfer:
         if is_last:
             self._blobs_are_done(item)
 
+    # --- destinations that fetch for themselves
+
+    def _pull(self, item: _Progress, destination: PullingDestination) -> None:
+        planned, move = item.image.image, item.image.move
+        if planned is None:
+            item.descriptor = item.image.root
+        else:
+            item.descriptor = pull(planned, destination, self._mover, move.label)
+
     # --- manifests
 
     def _blobs_are_done(self, item: _Progress) -> None:
@@ -277,6 +292,7 @@ class _Transfer:
 
     def _put(self, item: _Progress, node: Node, names: Sequence[str]) -> None:
         destination = item.image.move.destination
+        assert isinstance(destination, Destination)
         what = f"putting manifest {node.descriptor.digest.short}"
         try:
             self._run.persist(what, lambda: destination.put_manifest(node.content, node.media_type, names))

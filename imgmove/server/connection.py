@@ -20,6 +20,7 @@ from imgmove.server.exchange import Exchange, Handler, Hangup, Refusal, Request,
 
 _MOST_DISCARDED = 1 << 20
 _LINGER_SECONDS = 2.0
+_TLS_HANDSHAKE = b"\x16"
 
 
 class AccessLog(Protocol):
@@ -128,6 +129,11 @@ class Connection(BaseHTTPRequestHandler):
         self._input.deadline = self._started + self.server.limits.head_seconds
         self.command, self.path, self.is_busy = "", "", False
         if self.server.is_stopping:
+            self.close_connection = True
+            return
+        if self.rfile.peek(1)[:1] == _TLS_HANDSHAKE:
+            # A client that tries TLS first would wait for ever for what is no line; docker then falls back to HTTP.
+            self.connection.sendall(b"HTTP/1.0 400 Bad Request\r\n\r\n")
             self.close_connection = True
             return
         self.raw_requestline = self.rfile.readline(65537)

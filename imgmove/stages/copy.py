@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from imgmove.engine.pipe import Piping, move_pipe
 from imgmove.engine.plan import Plan, PlannedImage
@@ -10,12 +11,22 @@ from imgmove.engine.planner import make_plan
 from imgmove.engine.transfer import Outcome, transfer
 from imgmove.errors import DigestMismatch, UsageError
 from imgmove.model.digest import Digest
-from imgmove.model.location import Location, PipeLocation, RegistryLocation, RegistryPrefix
-from imgmove.ports import BlobMounter, Compression, Destination, NamedImage, SequentialSource
+from imgmove.model.location import EngineLocation, Location, PipeLocation, RegistryLocation, RegistryPrefix
+from imgmove.ports import (
+    BlobMounter,
+    Compression,
+    Destination,
+    NamedImage,
+    Note,
+    PullingDestination,
+    SequentialSource,
+)
 from imgmove.stages.naming import Origin, Target, Targets, find_origins, move_of, own_reference
 from imgmove.stages.options import CopyOptions
 from imgmove.stages.report import CopyReport, ImageReport, Status, Totals
 from imgmove.stages.session import Session
+
+_REGISTRIES = (RegistryLocation, RegistryPrefix)
 
 
 def copy(
@@ -44,6 +55,25 @@ def copy(
     destinations = [session.endpoints.shaped(location) for location in destinations]
     if any(isinstance(source, PipeLocation) for source in sources):
         return _copy_pipe(session, sources, destinations, options, every=every)
+    notes = _new_digests(session, sources)
+    if notes and options.compression == "keep" and all(isinstance(item, _REGISTRIES) for item in destinations):
+        options = replace(options, compression="gzip")
+    report = _copied(session, sources, destinations, options, every=every)
+    for note in notes:
+        session.run.observer.on(note)
+    return report
+
+
+def _copied(
+    session: Session,
+    sources: Sequence[Location],
+    destinations: Sequence[Location],
+    options: CopyOptions,
+    *,
+    every: bool,
+) -> CopyReport:
+    if isinstance(sources[0], EngineLocation) and _can_be_piped(sources, destinations, options):
+        return _copy_pipe(session, sources, destinations, options, every=every)
     origins = [
         origin
         for source in sources
@@ -65,6 +95,8 @@ def _check(sources: Sequence[Location], destinations: Sequence[Location], option
         raise UsageError("stdin can't be one of several sources")
     if sum(isinstance(item, PipeLocation) for item in destinations) > 1:
         raise UsageError("stdout can be only one destination")
+    if len(options.platforms) > 1 and any(isinstance(item, EngineLocation) for item in destinations):
+        raise UsageError("an engine takes one platform of an image, not several")
     if not options.all_tags:
         return
     for location in (*sources, *destinations):
@@ -105,7 +137,23 @@ def move(session: Session, pairs: Sequence[tuple[Origin, Target]], options: Copy
     )
 
 
-def _made_up(destination: Destination) -> Compression | None:
+def _can_be_piped(sources: Sequence[Location], destinations: Sequence[Location], options: CopyOptions) -> bool:
+    """Whether what an engine saves may go straight on, in the one pass that a pipe allows."""
+    if len(sources) > 1 or len(destinations) > 1 or options.platforms or options.dry_run:
+        return False
+    return not isinstance(destinations[0], RegistryPrefix | EngineLocation | PipeLocation)
+
+
+def _new_digests(session: Session, sources: Sequence[Location]) -> list[Note]:
+    """What to tell of engines that keep no manifests, and so no digests."""
+    return [
+        Note(f"{source}: {source.engine} keeps no manifests, so the image gets a new one with a digest of its own")
+        for source in sources
+        if isinstance(source, EngineLocation) and not session.endpoints.keeps_manifests(source)
+    ]
+
+
+def _made_up(destination: Destination | PullingDestination) -> Compression | None:
     """Registries get layers gzipped that come without a manifest; files keep them as they are."""
     return "gzip" if isinstance(destination, BlobMounter) else None
 
@@ -160,8 +208,9 @@ def _copy_pipe(
         what = "several destinations" if len(destinations) > 1 else "--platform" if options.platforms else "--dry-run"
         raise UsageError(f"{what} can't be used with a pipe, which is read only once", hint="write it to a file first")
     location = destinations[0]
-    if isinstance(location, RegistryPrefix):
-        # The repositories show only when all has come, but each blob needs one when it comes.
+    if isinstance(location, RegistryPrefix | EngineLocation):
+        # The repositories show only when all has come, but each blob needs one when it comes; an engine takes what
+        # it lacks, which only the whole can tell.
         spooled = session.endpoints.spooled(sources[0])
         prefixed = Targets(session.endpoints, location, options.additional_tags)
         origins = find_origins(session.endpoints, spooled, every=every)
@@ -170,6 +219,7 @@ def _copy_pipe(
     targets = Targets(session.endpoints, location, options.additional_tags)
     names = _PipeNames(sources[0], targets, source, every=every)
     destination = session.endpoints.destination(location)
+    assert isinstance(destination, Destination)
     piping = Piping(
         destination=destination,
         names=names,
@@ -180,7 +230,9 @@ def _copy_pipe(
     )
     moved = move_pipe(source, piping)
     images = [
-        ImageReport("-", names.targets[piped.image.descriptor.digest].label, piped.descriptor.digest, "copied")
+        ImageReport(
+            str(sources[0]), names.targets[piped.image.descriptor.digest].label, piped.descriptor.digest, "copied"
+        )
         for piped in moved
     ]
     return CopyReport(images, Totals())

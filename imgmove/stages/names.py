@@ -34,6 +34,7 @@ def tag(session: Session, location: Location, names: Sequence[str]) -> list[str]
     place = session.endpoints.destination(location)
     source = session.endpoints.source(location)
     assert isinstance(source, Source)
+    assert isinstance(place, Destination)
     try:
         root = session.run.persist(f"resolving {location}", partial(source.resolve, _resolvable(location)))
         node = session.run.persist(f"reading {root.digest.short}", partial(read_node, source, root))
@@ -56,7 +57,7 @@ def delete(session: Session, location: Location, *, by_digest: bool = False) -> 
     """
     location = _writable(session, location)
     place = session.endpoints.destination(location)
-    if not isinstance(place, Deleter):
+    if not isinstance(place, Deleter) or not isinstance(place, Destination):
         raise UsageError(f"nothing can be deleted from {location}")
     named = _resolvable(location)
     is_digest = getattr(location, "digest", None) or (

@@ -11,14 +11,15 @@ from imgmove.errors import NotFound, UsageError
 from imgmove.model.digest import Digest
 from imgmove.model.location import (
     ArchiveLocation,
+    EngineLocation,
     LayoutLocation,
     Location,
     RegistryLocation,
     RegistryPrefix,
     file_stem,
 )
-from imgmove.model.reference import Reference
-from imgmove.ports import Destination, ImageLister, NamedImage, SequentialSource, Source, TagLister
+from imgmove.model.reference import DEFAULT_TAG, HUB, Reference
+from imgmove.ports import Destination, ImageLister, NamedImage, PullingDestination, SequentialSource, Source, TagLister
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,7 @@ class Target:
         digest: the digest that the person demands; None for any.
     """
 
-    destination: Destination
+    destination: Destination | PullingDestination
     names: tuple[str, ...]
     label: str
     digest: Digest | None = None
@@ -161,7 +162,21 @@ class Targets:
             return self._in_prefix(location, origin)
         if isinstance(location, RegistryLocation):
             return self._in_repository(location, origin, keeps_tag=keeps_tag)
+        if isinstance(location, EngineLocation):
+            return self._in_engine(location, origin)
         return self._in_file(location, origin)
+
+    def _in_engine(self, location: EngineLocation, origin: Origin) -> Target:
+        name = location.name or (_own_name_in_engine(origin.own) if origin.own else "")
+        if not name:
+            raise UsageError(f"{origin.label} has no name of its own", hint=f"write {location.engine}:NAME")
+        reference = Reference.parse(name)
+        plain = name.partition("@")[0]
+        if ":" not in plain.rpartition("/")[2]:
+            plain += f":{reference.tag or DEFAULT_TAG}"
+        names = dict.fromkeys((plain, *(f"{plain.rpartition(':')[0]}:{tag}" for tag in self._additional)))
+        label = str(replace(location, name=plain))
+        return Target(self._endpoints.destination(location), tuple(names), label, reference.digest)
 
     def _in_prefix(self, prefix: RegistryPrefix, origin: Origin) -> Target:
         if origin.own is None:
@@ -189,6 +204,12 @@ class Targets:
         for tag in self._additional:
             head, colon, tail = name.rpartition(":")
             yield f"{head}:{tag}" if colon and "/" not in tail else f"{name}:{tag}" if "/" in name else tag
+
+
+def _own_name_in_engine(own: Reference) -> str:
+    """The repository's path without its host, as docker shows names."""
+    repository = own.repository.removeprefix("library/") if own.host == HUB else own.repository
+    return f"{repository}:{own.tag}" if own.tag else ""
 
 
 def _name_in_file(own: Reference, location: Location) -> str:

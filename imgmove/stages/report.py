@@ -39,7 +39,11 @@ class ImageReport:
     bytes_sent: int = 0
 
     def __str__(self) -> str:
-        return f"{self.destination}@{self.digest}" if self.digest else self.destination
+        if not self.digest:
+            return self.destination
+        is_engine = self.destination.startswith(("docker-daemon", "podman", "containerd"))
+        name, mark, options = self.destination.partition("?") if is_engine else (self.destination, "", "")
+        return f"{name}@{self.digest}{mark}{options}"
 
     def to_json(self) -> dict[str, object]:
         """The JSON form."""

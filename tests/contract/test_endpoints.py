@@ -71,7 +71,9 @@ class Opener:
 
     def to_write(self) -> Destination:
         endpoints = self._endpoints()
-        return endpoints.destination(endpoints.shaped(parse_location(self.text)))
+        opened = endpoints.destination(endpoints.shaped(parse_location(self.text)))
+        assert isinstance(opened, Destination)
+        return opened
 
     def to_read(self) -> Source:
         endpoints = self._endpoints()

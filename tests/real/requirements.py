@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import os
 import shutil
+from pathlib import Path
 
 import pytest
+
+NEWER = Path(__file__).parents[2] / ".cache" / "trixie" / "bin"
 
 ADVICE = {
     "docker-registry": "on Debian: apt-get install docker-registry",
     "skopeo": "on Debian: apt-get install skopeo",
     "umoci": "on Debian: apt-get install umoci",
     "htpasswd": "on Debian: apt-get install apache2-utils",
+    "dockerd": "on Debian: apt-get install docker.io",
 }
 
 
@@ -23,6 +27,16 @@ def require(*programs: str) -> None:
             if os.environ.get("CI") == "true":
                 pytest.fail(message)
             pytest.skip(message)
+
+
+def newer_programs() -> str:
+    """The folder of the newer engines that are unpacked beside Debian's own."""
+    if not (NEWER / "dockerd").exists():
+        message = "needs newer engines; on Debian 12: scripts/get-trixie.sh .cache/trixie"
+        if os.environ.get("CI") == "true":
+            pytest.fail(message)
+        pytest.skip(message)
+    return str(NEWER)
 
 
 def missing_servers() -> dict[str, str]:

@@ -36,7 +36,7 @@ _TAR_SUFFIX = ".tar"
 class ArchivePipe:
     """An archive that is read once, from a binary stream. For one thread."""
 
-    def __init__(self, stream: BinaryIO, label: str = "the pipe") -> None:
+    def __init__(self, stream: BinaryIO | Reader, label: str = "the pipe") -> None:
         self._stream = stream
         self._label = label
         self._kept: dict[str, bytes] = {}
@@ -178,7 +178,7 @@ class ArchivePipe:
 class _StreamReader:
     """The pipe itself, with its errors as ours."""
 
-    def __init__(self, stream: BinaryIO) -> None:
+    def __init__(self, stream: BinaryIO | Reader) -> None:
         # A buffered stream would wait for all that was asked for; what is at hand may be sent on at once.
         self._read = getattr(stream, "read1", stream.read)
 

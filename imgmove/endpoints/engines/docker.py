@@ -1,0 +1,237 @@
+"""Docker, through its HTTP API (Docker Engine API 1.24 and later).
+
+Its classic store knows images by the digest of the config and layers by their chain of diffIDs; the newer containerd
+store keeps manifests and blobs as they came.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Sequence
+from functools import cached_property
+from typing import Any
+from urllib.parse import quote
+
+from imgmove.endpoints.engines.destination import EngineImage, Way
+from imgmove.endpoints.engines.serving import served
+from imgmove.endpoints.engines.shipment import Shipment
+from imgmove.errors import AccessDenied, ImgmoveError, LocalError, MalformedContent, NotFound, ServerRefused
+from imgmove.model import media_types
+from imgmove.model.digest import Digest
+from imgmove.model.manifest import Manifest, read_json
+from imgmove.model.platform import Platform
+from imgmove.model.reference import Reference
+from imgmove.wire.http.errors import printable
+from imgmove.wire.stream_http import AnswerReader, StreamHttp, json_lines
+
+_FIRST_WITH_ZSTD = 23
+_LARGEST_DOCUMENT = 64 << 20
+
+
+class Docker:
+    """One docker daemon."""
+
+    def __init__(self, http: StreamHttp, label: str) -> None:
+        self._http = http
+        self.label = label
+
+    # --- what it is
+
+    def platform(self) -> Platform:
+        """What it runs."""
+        return Platform(_text(self._version, "Os") or "linux", _text(self._version, "Arch") or "amd64")
+
+    @cached_property
+    def _version(self) -> dict[str, Any]:
+        return self._object("/version")
+
+    @cached_property
+    def keeps_manifests(self) -> bool:
+        """Whether images lie in containerd's store."""
+        status = self._object("/info").get("DriverStatus") or []
+        return ["driver-type", "io.containerd.snapshotter.v1"] in status
+
+    # --- what it holds
+
+    def full_name(self, name: str) -> str:
+        """A name with its host and tag."""
+        return str(Reference.parse(name))
+
+    def find(self, name: str) -> EngineImage | None:
+        """An image by its name or ID."""
+        try:
+            document = self._object(f"/images/{quote(name)}/json")
+        except NotFound:
+            return None
+        return EngineImage(Digest.parse(_text(document, "Id")), _diff_ids(document))
+
+    def is_same(self, found: EngineImage, image: Manifest) -> bool:
+        """By the digest of the manifest in the newer store, of the config in the classic one."""
+        if self.keeps_manifests:
+            return found.identity == image.descriptor.digest
+        return image.config is not None and found.identity == image.config.digest
+
+    def held(self, image: Manifest, diff_ids: Sequence[Digest]) -> Collection[Digest]:
+        """A layer is held where some image has it on top of the same lower layers."""
+        count = 0
+        for identity in self._identities():
+            found = self.find(identity)
+            if found is not None:
+                count = max(count, _common(found.diff_ids, diff_ids))
+            if count == len(diff_ids):
+                break
+        return {layer.digest for layer in image.layers[:count]} - {layer.digest for layer in image.layers[count:]}
+
+    def names(self) -> list[str]:
+        """All names of images."""
+        return sorted({name for entry in self._list() for name in entry.get("RepoTags") or () if "<none>" not in name})
+
+    def _identities(self) -> list[str]:
+        # Images between the layers of a build hold no more than those on top of them.
+        return [str(entry["Id"]) for entry in self._list() if entry.get("Id")]
+
+    def _list(self) -> list[dict[str, Any]]:
+        value = read_json(self._content("/images/json"), most=_LARGEST_DOCUMENT)
+        return [entry for entry in value if isinstance(entry, dict)] if isinstance(value, list) else []
+
+    # --- taking images
+
+    def check(self, shipment: Shipment) -> None:
+        """Old ones can't unpack zstd."""
+        release = re.match(r"\d+", _text(self._version, "Version"))
+        missing = [layer for layer in shipment.image.layers if layer.digest not in shipment.held]
+        is_zstd = any(media_types.layer_compression(layer.media_type) == "zstd" for layer in missing)
+        if is_zstd and release and int(release.group()) < _FIRST_WITH_ZSTD:
+            raise ServerRefused(
+                f"{self.label} {_text(self._version, 'Version')} can't unpack zstd layers",
+                hint="--compression gzip converts them",
+            )
+
+    def ways(self, shipment: Shipment) -> Sequence[Way]:
+        """Archives; the newer store knows better than we what it lacks, so there it is let pull."""
+        ways = [Way("the whole image", self._load_whole)]
+        if shipment.is_sparse:
+            ways.insert(0, Way("only the missing layers", self._load_sparse))
+        if self.keeps_manifests:
+            ways.insert(0, Way("what docker asked for", self._pull))
+        return ways
+
+    def name(self, temporary: str, name: str) -> None:
+        """Tags it."""
+        reference = Reference.parse(name)
+        query = f"repo={quote(reference.name, safe='')}&tag={quote(reference.tag)}"
+        self._ask("POST", f"/images/{quote(temporary)}/tag?{query}", 201)
+
+    def forget(self, temporary: str) -> None:
+        """Untags it."""
+        self._ask("DELETE", f"/images/{quote(temporary)}?noprune=1", 200, 404)
+
+    def _pull(self, shipment: Shipment, temporary: str) -> None:
+        with served(shipment.image, shipment.content) as image:
+            query = f"fromImage={quote(image.repository, safe='')}&tag={image.digest}"
+            status, content = self._http.ask(
+                "POST", f"/images/create?{query}", {"X-Registry-Auth": image.docker_header}, repeatable=False
+            )
+            self._check(status, content, 200)
+            try:
+                self._check_stream(content)
+                self.name(image.reference, temporary)
+            finally:
+                self.forget(image.reference)
+
+    def _load_sparse(self, shipment: Shipment, temporary: str) -> None:
+        self._load(shipment, temporary, is_sparse=True)
+
+    def _load_whole(self, shipment: Shipment, temporary: str) -> None:
+        self._load(shipment, temporary, is_sparse=False)
+
+    def _load(self, shipment: Shipment, temporary: str, *, is_sparse: bool) -> None:
+        upload = self._http.upload("/images/load?quiet=1", {"Content-Type": "application/x-tar"})
+        try:
+            try:
+                shipment.write_archive(upload, temporary, is_sparse=is_sparse)
+            except LocalError:
+                if not upload.is_broken:
+                    raise
+            status, content = upload.finish()
+        finally:
+            upload.close()
+        self._check(status, content, 200)
+        self._check_stream(content)
+
+    # --- giving images
+
+    def save(self, names: Sequence[str]) -> AnswerReader:
+        """An archive of images, as it comes."""
+        query = "&".join(f"names={quote(name, safe='')}" for name in names)
+        return self._opened(f"/images/get?{query}")
+
+    def export(self, container: str) -> AnswerReader:
+        """The root file system of a container, as it comes."""
+        return self._opened(f"/containers/{quote(container, safe='')}/export")
+
+    def close(self) -> None:
+        """Closes connections."""
+        self._http.close()
+
+    # --- asking
+
+    def _opened(self, path: str) -> AnswerReader:
+        status, reader = self._http.open(path)
+        if status != 200:
+            content = reader.read()
+            reader.close()
+            self._check(status, content, 200)
+        return reader
+
+    def _object(self, path: str) -> dict[str, Any]:
+        value = read_json(self._content(path), most=_LARGEST_DOCUMENT)
+        if not isinstance(value, dict):
+            raise MalformedContent(f"{self.label} answers {path} with something that is no object")
+        return value
+
+    def _content(self, path: str) -> bytes:
+        return self._ask("GET", path, 200)
+
+    def _ask(self, method: str, path: str, *expected: int) -> bytes:
+        status, content = self._http.ask(method, path)
+        self._check(status, content, *expected)
+        return content
+
+    def _check(self, status: int, content: bytes, *expected: int) -> None:
+        if status in expected:
+            return
+        said = next((str(line["message"]) for line in json_lines(content) if line.get("message")), f"status {status}")
+        raise self._error(said, status)
+
+    def _check_stream(self, content: bytes) -> None:
+        """A load or pull has answered 200 long before it failed."""
+        for line in json_lines(content):
+            if line.get("error"):
+                raise self._error(str(line["error"]), 500)
+
+    def _error(self, said: str, status: int) -> ImgmoveError:
+        text = f"{self.label} says: {printable(said)}"
+        if status == 404:
+            return NotFound(text)
+        return AccessDenied(text) if status in (401, 403) else ServerRefused(text, status=status)
+
+
+def _text(document: dict[str, Any], key: str) -> str:
+    value = document.get(key)
+    return value if isinstance(value, str) else ""
+
+
+def _diff_ids(document: dict[str, Any]) -> tuple[Digest, ...]:
+    root = document.get("RootFS")
+    layers = root.get("Layers") if isinstance(root, dict) else None
+    return tuple(Digest.parse(str(layer)) for layer in layers or ())
+
+
+def _common(one: Sequence[Digest], other: Sequence[Digest]) -> int:
+    count = 0
+    for left, right in zip(one, other, strict=False):
+        if left != right:
+            break
+        count += 1
+    return count

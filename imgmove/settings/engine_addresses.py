@@ -1,0 +1,78 @@
+"""Where engines are spoken to: what docker's and podman's own settings say (docker contexts, ``DOCKER_HOST``)."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from typing import Literal
+from urllib.parse import urlsplit
+
+from imgmove.errors import ConfigError
+from imgmove.settings.environment import Environment
+from imgmove.settings.user_file import read_json_object
+
+_DOCKER_SOCKET = "/var/run/docker.sock"
+_DEFAULT_CONTEXT = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class EngineAddress:
+    """Where an engine listens.
+
+    Attributes:
+        kind: a unix socket, TCP, or another host that is reached by SSH.
+        place: the socket's path, ``HOST:PORT``, or ``[USER@]HOST[:PORT]``.
+        certificates: the folder with ``ca.pem``, ``cert.pem`` and ``key.pem`` for TLS; empty for none.
+    """
+
+    kind: Literal["unix", "tcp", "ssh"]
+    place: str
+    certificates: str = ""
+
+
+def docker_address(environment: Environment) -> EngineAddress:
+    """Where docker's own command would look: ``DOCKER_HOST``, ``DOCKER_CONTEXT``, the current context, the usual socket.
+
+    Raises:
+        ConfigError: the context isn't there, or an address is of a kind that is not known.
+    """
+    certificates = environment["DOCKER_CERT_PATH"] if environment["DOCKER_TLS_VERIFY"] else ""
+    if environment["DOCKER_HOST"]:
+        return _parsed(environment["DOCKER_HOST"], "DOCKER_HOST", certificates)
+    name = environment["DOCKER_CONTEXT"]
+    if not name:
+        current = (read_json_object(environment.docker_file) or {}).get("currentContext")
+        name = current if isinstance(current, str) else ""
+    if name in ("", _DEFAULT_CONTEXT):
+        return EngineAddress("unix", _DOCKER_SOCKET)
+    return _parsed(_host_of_context(environment, name), f"the docker context {name}", "")
+
+
+def _host_of_context(environment: Environment, name: str) -> str:
+    folder = hashlib.sha256(name.encode()).hexdigest()
+    path = os.path.join(os.path.dirname(environment.docker_file), "contexts", "meta", folder, "meta.json")
+    document = read_json_object(path)
+    if document is None:
+        raise ConfigError(f"there is no docker context {name!r:.60}", hint="docker context ls names them")
+    endpoints = document.get("Endpoints")
+    docker = endpoints.get("docker") if isinstance(endpoints, dict) else None
+    host = docker.get("Host") if isinstance(docker, dict) else None
+    if not isinstance(host, str) or not host:
+        raise ConfigError(f"{path} names no host")
+    return host
+
+
+def _parsed(text: str, origin: str, certificates: str) -> EngineAddress:
+    scheme, separator, rest = text.partition("://")
+    if separator and rest:
+        if scheme == "unix":
+            return EngineAddress("unix", rest)
+        if scheme == "ssh":
+            return EngineAddress("ssh", rest.partition("/")[0])
+        if scheme in ("tcp", "http", "https"):
+            parts = urlsplit(f"//{rest}")
+            port = parts.port or (2376 if certificates else 2375)
+            host = parts.hostname or "127.0.0.1"
+            return EngineAddress("tcp", f"[{host}]:{port}" if ":" in host else f"{host}:{port}", certificates)
+    raise ConfigError(f"{origin} is no address that is known: {text!r:.100}", hint="write unix://, tcp:// or ssh://")

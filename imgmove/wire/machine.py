@@ -1,0 +1,104 @@
+"""This machine, as a place where engines run: its programs and its sockets."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import subprocess
+import tempfile
+from collections.abc import Sequence
+
+from imgmove.errors import AccessDenied, LocalError, NetworkError
+
+_LARGEST_COMPLAINT = 4096
+
+
+class LocalMachine:
+    """The machine that this process runs on.
+
+    Args:
+        timeout: seconds without a byte after which a socket counts as stalled.
+    """
+
+    label = ""
+
+    def __init__(self, timeout: float = 60.0) -> None:
+        self._timeout = timeout
+
+    def start(self, words: Sequence[str]) -> LocalCommand:
+        """Starts a program, with no shell between."""
+        return LocalCommand(words)
+
+    def connect(self, path: str) -> socket.socket:
+        """Opens a unix socket."""
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            connection.settimeout(self._timeout)
+            connection.connect(path)
+        except OSError as error:
+            connection.close()
+            raise _no_socket(path, error) from error
+        return connection
+
+
+def _no_socket(path: str, error: OSError) -> LocalError | AccessDenied | NetworkError:
+    if isinstance(error, FileNotFoundError | ConnectionRefusedError):
+        return LocalError(f"nothing listens at {path}", hint="is the engine installed and running?")
+    if isinstance(error, PermissionError):
+        return AccessDenied(f"no right to use the socket {path}", hint="as root, or as a member of the socket's group")
+    return NetworkError(f"the socket {path} can't be reached: {error.strerror or error}")
+
+
+class LocalCommand:
+    """A process of ours. What it says on stderr goes to a temporary file, so that it never waits for a reader."""
+
+    def __init__(self, words: Sequence[str]) -> None:
+        self._complaints = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the command
+        try:
+            self._process = subprocess.Popen(  # noqa: S603 - the words are ours, names in them are checked
+                list(words), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._complaints
+            )
+        except OSError as error:
+            self._complaints.close()
+            if isinstance(error, FileNotFoundError):
+                raise LocalError(f"the program {words[0]} is not installed") from error
+            raise LocalError(f"the program {words[0]} can't be started: {error.strerror}") from error
+
+    def write(self, data: bytes, /) -> None:
+        """Feeds its input."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(data)
+
+    def flush(self) -> None:
+        """Sends on what waits."""
+        assert self._process.stdin is not None
+        self._process.stdin.flush()
+
+    def end_input(self) -> None:
+        """Closes its input."""
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()
+
+    def read(self, size: int = -1, /) -> bytes:
+        """What it prints, as it comes."""
+        output = self._process.stdout
+        assert output is not None
+        return output.read() if size < 0 else output.read1(size)  # type: ignore[attr-defined]
+
+    def wait(self) -> tuple[int, str]:
+        """How it ended."""
+        status = self._process.wait()
+        self._complaints.seek(0, 2)
+        self._complaints.seek(max(0, self._complaints.tell() - _LARGEST_COMPLAINT))
+        return status, self._complaints.read().decode("utf-8", "replace").strip()
+
+    def close(self) -> None:
+        """Kills it unless it has ended."""
+        if self._process.poll() is None:
+            self._process.kill()
+        self.end_input()
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+        self._process.wait()
+        self._complaints.close()

@@ -1,0 +1,265 @@
+"""HTTP over any stream of bytes (a unix socket, an SSH channel), as engines speak it.
+
+It is the standard library's: requests knows no unix sockets, and docker's own SDK reads the environment by itself and
+has no way to say how it connects.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import io
+import json
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from imgmove.errors import NetworkError, Truncated
+from imgmove.ports import ByteStream
+
+_LARGEST_ANSWER = 64 << 20
+_BLOCK = 256 << 10
+
+
+class StreamHttp:
+    """Asks one server, each request over a stream of its own or one that an earlier request has finished with.
+
+    Args:
+        connect: opens a stream to the server.
+        label: what people call the server, for messages.
+    """
+
+    def __init__(self, connect: Callable[[], ByteStream], label: str) -> None:
+        self._connect = connect
+        self._label = label
+        self._idle: list[_Connection] = []
+
+    def ask(
+        self, method: str, path: str, headers: Mapping[str, str] | None = None, *, repeatable: bool = True
+    ) -> tuple[int, bytes]:
+        """Sends a request without a body; returns the status and the whole answer.
+
+        Raises:
+            NetworkError: the connection broke.
+        """
+        connection, is_fresh = self._taken()
+        try:
+            with self._translated():
+                try:
+                    response = connection.exchange(method, path, headers)
+                except (OSError, http.client.HTTPException):
+                    # What lay idle may have been closed by the server meanwhile.
+                    connection.close()
+                    if is_fresh or not repeatable:
+                        raise
+                    connection = _Connection(self._connect())
+                    response = connection.exchange(method, path, headers)
+                content = response.read(_LARGEST_ANSWER)
+        except BaseException:
+            connection.close()
+            raise
+        self._give_back(connection, response)
+        return response.status, content
+
+    def open(self, path: str) -> tuple[int, AnswerReader]:
+        """Asks for something large; its bytes come as they are read."""
+        connection = _Connection(self._connect())
+        try:
+            with self._translated():
+                response = connection.exchange("GET", path, None)
+        except BaseException:
+            connection.close()
+            raise
+        return response.status, AnswerReader(connection, response, self._label)
+
+    def upload(self, path: str, headers: Mapping[str, str] | None = None) -> Upload:
+        """Begins a POST whose body is written in pieces."""
+        connection = _Connection(self._connect())
+        try:
+            with self._translated():
+                connection.putrequest("POST", path)
+                for name, value in {"Transfer-Encoding": "chunked", **(headers or {})}.items():
+                    connection.putheader(name, value)
+                connection.endheaders()
+        except BaseException:
+            connection.close()
+            raise
+        return Upload(connection, self._label)
+
+    def close(self) -> None:
+        """Closes what lies idle."""
+        while self._idle:
+            self._idle.pop().close()
+
+    def _taken(self) -> tuple[_Connection, bool]:
+        try:
+            return self._idle.pop(), False
+        except IndexError:
+            return _Connection(self._connect()), True
+
+    def _give_back(self, connection: _Connection, response: http.client.HTTPResponse) -> None:
+        if response.isclosed() and not response.will_close:
+            self._idle.append(connection)
+        else:
+            connection.close()
+
+    @contextlib.contextmanager
+    def _translated(self) -> Iterator[None]:
+        with translated(self._label):
+            yield
+
+
+@contextlib.contextmanager
+def translated(label: str) -> Iterator[None]:
+    """Turns what sockets and the library raise into a `NetworkError`."""
+    try:
+        yield
+    except TimeoutError as error:
+        raise NetworkError(f"{label} did not answer in time") from error
+    except (OSError, http.client.HTTPException, EOFError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else ""
+        raise NetworkError(f"the connection to {label} broke" + (f": {reason}" if reason else "")) from error
+
+
+class _Connection(http.client.HTTPConnection):
+    def __init__(self, stream: ByteStream) -> None:
+        super().__init__("engine")
+        self.sock = _AsSocket(stream)
+
+    def exchange(self, method: str, path: str, headers: Mapping[str, str] | None) -> http.client.HTTPResponse:
+        self.request(method, path, headers=dict(headers or {}))
+        return self.getresponse()
+
+    def connect(self) -> None:
+        # The stream was there before the connection; a closed one is never opened again behind our back.
+        raise ConnectionError("the connection was closed")
+
+
+class _AsSocket:
+    """The few words of a socket that the library uses."""
+
+    def __init__(self, stream: ByteStream) -> None:
+        self._stream = stream
+        self._files = 0
+        self._is_closed = False
+
+    def sendall(self, data: bytes, /) -> None:
+        self._stream.sendall(data)
+
+    def makefile(self, mode: str, *_: Any, **__: Any) -> io.BufferedReader:  # noqa: ARG002 - as a socket's
+        self._files += 1
+        return io.BufferedReader(_RawInput(self._stream, self._file_closed), _BLOCK)
+
+    def close(self) -> None:
+        """As of a socket: the stream ends when the last file over it is closed too."""
+        self._is_closed = True
+        if not self._files:
+            self._stream.close()
+
+    def _file_closed(self) -> None:
+        self._files -= 1
+        if self._is_closed and not self._files:
+            self._stream.close()
+
+
+class _RawInput(io.RawIOBase):
+    def __init__(self, stream: ByteStream, closed: Callable[[], None]) -> None:
+        self._stream = stream
+        self._when_closed: Callable[[], None] | None = closed
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._stream.recv(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def close(self) -> None:
+        super().close()
+        tell, self._when_closed = self._when_closed, None
+        if tell is not None:
+            tell()
+
+
+class AnswerReader:
+    """The body of an answer."""
+
+    def __init__(self, connection: _Connection, response: http.client.HTTPResponse, label: str) -> None:
+        self._connection = connection
+        self._response = response
+        self._label = label
+
+    def read(self, size: int = -1, /) -> bytes:
+        """The next bytes.
+
+        Raises:
+            NetworkError, Truncated: the connection ended before the answer did.
+        """
+        with translated(self._label):
+            try:
+                return self._response.read() if size < 0 else self._response.read1(size)
+            except http.client.IncompleteRead as error:
+                raise Truncated(f"{self._label} ended before its answer did") from error
+
+    def close(self) -> None:
+        """Ends the connection."""
+        self._response.close()
+        self._connection.close()
+
+
+class Upload:
+    """A body on its way. After a failure the server's answer, if one came, says more than the broken connection.
+
+    Attributes:
+        is_broken: the server stopped listening before the end.
+    """
+
+    def __init__(self, connection: _Connection, label: str) -> None:
+        self._connection = connection
+        self._label = label
+        self.is_broken = False
+
+    def write(self, data: bytes, /) -> None:
+        """Sends the next bytes.
+
+        Raises:
+            BrokenPipeError: the server stopped listening; `finish` may tell why.
+        """
+        if not data:
+            return
+        try:
+            self._connection.send(b"%x\r\n%b\r\n" % (len(data), data))
+        except TimeoutError as error:
+            raise NetworkError(f"{self._label} stopped taking data") from error
+        except OSError as error:
+            self.is_broken = True
+            raise BrokenPipeError from error
+
+    def flush(self) -> None:
+        """Nothing waits."""
+
+    def finish(self) -> tuple[int, bytes]:
+        """Ends the body; returns the status and the answer."""
+        with translated(self._label):
+            if not self.is_broken:
+                self._connection.send(b"0\r\n\r\n")
+            # Not through the connection, which listens only after a body that it sent itself.
+            response = http.client.HTTPResponse(self._connection.sock, method="POST")
+            with contextlib.closing(response):
+                response.begin()
+                content, status = response.read(_LARGEST_ANSWER), response.status
+        self.close()
+        return status, content
+
+    def close(self) -> None:
+        """Ends the connection; a server that has not got the whole body forgets it."""
+        self._connection.close()
+
+
+def json_lines(content: bytes) -> Iterator[dict[str, Any]]:
+    """The objects of a stream of JSON lines, such as engines answer with; other lines are passed over."""
+    for line in content.splitlines():
+        with contextlib.suppress(ValueError):
+            value = json.loads(line)
+            if isinstance(value, dict):
+                yield value

@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from imgmove.errors import LocalError
+from imgmove.wire.machine import LocalMachine
+
+
+def test_a_command_is_fed_and_read() -> None:
+    command = LocalMachine().start(["sh", "-c", "cat; echo oops >&2; exit 3"])
+    command.write(b"in and out")
+    command.end_input()
+    assert command.read() == b"in and out"
+    assert command.wait() == (3, "oops")
+    command.close()
+
+
+def test_a_command_that_does_not_listen() -> None:
+    command = LocalMachine().start(["true"])
+    command.wait()
+    with pytest.raises(BrokenPipeError):
+        command.write(bytes(1 << 20))
+    command.close()
+
+
+def test_closing_ends_a_command() -> None:
+    command = LocalMachine().start(["sleep", "600"])
+    command.close()
+    command.close()
+
+
+def test_a_program_that_is_not_there() -> None:
+    with pytest.raises(LocalError, match="no-such-program is not installed"):
+        LocalMachine().start(["no-such-program"])
+
+
+def test_sockets(tmp_path: Path) -> None:
+    path = str(tmp_path / "s")
+    with pytest.raises(LocalError, match="nothing listens"):
+        LocalMachine().connect(path)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path)
+        listener.listen()
+        connection = LocalMachine().connect(path)
+        other, _ = listener.accept()
+        connection.sendall(b"x")
+        assert other.recv(9) == b"x"
+        connection.close()
+        other.close()
+    with pytest.raises(LocalError, match="nothing listens"):
+        LocalMachine().connect(path)

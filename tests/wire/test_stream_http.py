@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from imgmove.errors import NetworkError, Truncated
+from imgmove.wire.stream_http import StreamHttp, json_lines
+
+Serve = Callable[[Callable[[socket.socket], None]], StreamHttp]
+
+
+@pytest.fixture
+def serve() -> Iterator[Serve]:
+    """A server at the other end of a pair of sockets: a function that gets each connection."""
+    with ExitStack() as stack:
+
+        def make(answer: Callable[[socket.socket], None]) -> StreamHttp:
+            def connect() -> socket.socket:
+                ours, theirs = socket.socketpair()
+                ours.settimeout(5)
+                theirs.settimeout(5)
+                thread = threading.Thread(target=_answered, args=(answer, theirs))
+                thread.start()
+                stack.callback(thread.join)
+                return ours
+
+            http = StreamHttp(connect, "the engine")
+            stack.callback(http.close)
+            return http
+
+        yield make
+
+
+def _answered(answer: Callable[[socket.socket], None], connection: socket.socket) -> None:
+    with connection:
+        answer(connection)
+
+
+def head(connection: socket.socket) -> bytes:
+    data = b""
+    while b"\r\n\r\n" not in data:
+        part = connection.recv(1)
+        if not part:
+            break
+        data += part
+    return data
+
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+
+def test_one_connection_serves_many_requests(serve: Serve) -> None:
+    connections: list[socket.socket] = []
+
+    def answer(connection: socket.socket) -> None:
+        connections.append(connection)
+        while head(connection):
+            connection.sendall(OK)
+
+    http = serve(answer)
+    assert http.ask("GET", "/one") == (200, b"ok")
+    assert http.ask("GET", "/two") == (200, b"ok")
+    assert len(connections) == 1
+    http.close()
+
+
+def test_a_connection_that_idled_shut_is_replaced(serve: Serve) -> None:
+    def answer(connection: socket.socket) -> None:
+        head(connection)
+        connection.sendall(OK)
+
+    http = serve(answer)
+    assert http.ask("GET", "/one") == (200, b"ok")
+    assert http.ask("GET", "/two") == (200, b"ok")
+
+
+def test_what_may_not_be_asked_twice_is_not(serve: Serve) -> None:
+    def answer(connection: socket.socket) -> None:
+        head(connection)
+        connection.sendall(OK)
+
+    http = serve(answer)
+    http.ask("GET", "/one")
+    with pytest.raises(NetworkError, match="the connection to the engine broke"):
+        http.ask("POST", "/two", repeatable=False)
+
+
+def test_an_answer_that_ends_early(serve: Serve) -> None:
+    def answer(connection: socket.socket) -> None:
+        head(connection)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nok")
+
+    status, reader = serve(answer).open("/large")
+    assert status == 200
+    with pytest.raises((Truncated, NetworkError)):
+        reader.read()
+    reader.close()
+
+
+def test_an_upload(serve: Serve) -> None:
+    got: list[bytes] = []
+
+    def answer(connection: socket.socket) -> None:
+        got.append(head(connection))
+        data = b""
+        while not data.endswith(b"0\r\n\r\n"):
+            data += connection.recv(100)
+        got.append(data)
+        connection.sendall(OK)
+
+    upload = serve(answer).upload("/load", {"Content-Type": "application/x-tar"})
+    upload.write(b"abc")
+    upload.write(b"")
+    assert upload.finish() == (200, b"ok")
+    assert b"POST /load" in got[0]
+    assert b"chunked" in got[0]
+    assert got[1] == b"3\r\nabc\r\n0\r\n\r\n"
+
+
+def test_a_server_that_refuses_in_the_midst_of_an_upload(serve: Serve) -> None:
+    def answer(connection: socket.socket) -> None:
+        head(connection)
+        connection.sendall(b"HTTP/1.1 500 Oops\r\nContent-Length: 2\r\n\r\nno")
+        connection.shutdown(socket.SHUT_RDWR)
+
+    upload = serve(answer).upload("/load")
+    with pytest.raises(BrokenPipeError):
+        upload.write(bytes(64 << 20))
+    assert upload.is_broken
+    assert upload.finish() == (500, b"no")
+
+
+def test_a_server_that_vanishes(serve: Serve) -> None:
+    def answer(connection: socket.socket) -> None:
+        head(connection)
+
+    upload = serve(answer).upload("/load")
+    with pytest.raises(NetworkError):
+        upload.finish()
+
+
+def test_a_server_that_talks_something_else(serve: Serve) -> None:
+    http = serve(lambda connection: connection.sendall(b"SSH-2.0-x\r\n\r\n"))
+    with pytest.raises(NetworkError):
+        http.ask("GET", "/")
+
+
+def test_json_lines() -> None:
+    assert list(json_lines(b'{"a": 1}\r\nnoise\n[2]\n{"b": 2}')) == [{"a": 1}, {"b": 2}]
