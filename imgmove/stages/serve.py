@@ -101,7 +101,7 @@ def _writable(session: Session, location: Location) -> NamedRepositories:
     if not isinstance(place, LayoutLocation):
         raise UsageError(f"{location} can't be written to while it is served", hint="--writable needs a layout")
     layout = session.endpoints.destination(place)
-    layout.establish()  # type: ignore[attr-defined]
+    layout.establish()  # type: ignore[union-attr]
     repositories = WritableRepositories(layout, layout, placing(place))  # type: ignore[arg-type]
     repositories.check()
     return repositories

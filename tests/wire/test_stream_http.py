@@ -141,6 +141,7 @@ def test_a_server_that_vanishes(serve: Serve) -> None:
     upload = serve(answer).upload("/load")
     with pytest.raises(NetworkError):
         upload.finish()
+    upload.close()
 
 
 def test_a_server_that_talks_something_else(serve: Serve) -> None:
