@@ -28,7 +28,7 @@ from imgmove.settings import Settings
 from imgmove.wire.files import LocalFiles
 
 if TYPE_CHECKING:
-    from imgmove.endpoints.engines.docker import Docker
+    from imgmove.endpoints.engines import Engines
     from imgmove.endpoints.registry import Registries
 
 Endpoint = TypeVar("Endpoint")
@@ -50,8 +50,7 @@ class Endpoints:
         self._stdout = stdout
         self._files = LocalFiles()
         self._opened: dict[tuple[str, str], Source | Destination | PullingDestination] = {}
-        self._streams: list[Reader] = []
-        self._engines: dict[str, Docker] = {}
+        self._engines: Engines | None = None
         self._registries: Registries | None = None
         self._temporary: list[str] = []
 
@@ -111,8 +110,9 @@ class Endpoints:
             NotFound: it doesn't exist.
             ImgmoveError: it can't be read.
         """
-        # An engine hands out its images one by one.
-        place = str(location) if isinstance(location, EngineLocation) else _place(location)
+        # Docker and podman hand out images one by one.
+        is_saved = isinstance(location, EngineLocation) and location.engine != "containerd"
+        place = str(location) if is_saved else _place(location)
         return self._once(("source", place), lambda: self._open_source(location))
 
     def destination(self, location: Location) -> Destination | PullingDestination:
@@ -148,26 +148,19 @@ class Endpoints:
     def _stream(self, location: Location) -> BinaryIO | Reader:
         if not isinstance(location, EngineLocation):
             return self._stdin or sys.stdin.buffer
-        from imgmove.endpoints.engines import saved
-
         try:
-            stream = saved(self.docker(location), location.name)
+            return self.engines.save(location)
         except ImgmoveError as error:
             raise error.on("source") from error.__cause__
-        self._streams.append(stream)
-        return stream
 
-    def keeps_manifests(self, location: EngineLocation) -> bool:
-        """Whether images come out of an engine with the digests that they came in with."""
-        return self.docker(location).keeps_manifests
+    @property
+    def engines(self) -> Engines:
+        """The container engines that this command speaks to."""
+        if self._engines is None:
+            from imgmove.endpoints.engines import Engines
 
-    def docker(self, location: EngineLocation) -> Docker:
-        """The docker daemon that a location means."""
-        if _place(location) not in self._engines:
-            from imgmove.endpoints.engines import open_docker
-
-            self._engines[_place(location)] = open_docker(location, self._settings)
-        return self._engines[_place(location)]
+            self._engines = Engines(self._settings)
+        return self._engines
 
     @property
     def registries(self) -> Registries:
@@ -183,12 +176,8 @@ class Endpoints:
         for endpoint in self._opened.values():
             endpoint.close()
         self._opened.clear()
-        for stream in self._streams:
-            stream.close()
-        self._streams.clear()
-        for engine in self._engines.values():
-            engine.close()
-        self._engines.clear()
+        if self._engines is not None:
+            self._engines.close()
         if self._registries is not None:
             self._registries.close()
         self._files.close()
@@ -213,6 +202,8 @@ class Endpoints:
                 from imgmove.endpoints.archive import open_archive
 
                 return open_archive(self._files, location.path)
+            case EngineLocation(engine="containerd"):
+                return self.engines.containerd(location)
             case EngineLocation():
                 from imgmove.endpoints.archive import open_archive
 
@@ -222,9 +213,7 @@ class Endpoints:
     def _open_destination(self, location: Location) -> Destination | PullingDestination:
         match location:
             case EngineLocation():
-                from imgmove.endpoints.engines import EngineDestination
-
-                return EngineDestination(self.docker(location))
+                return self.engines.destination(location)
             case RegistryLocation():
                 return self.registries.destination(location.reference)
             case LayoutLocation():
@@ -259,8 +248,6 @@ def _place(location: Location) -> str:
 def _refuse_later_forms(location: Location) -> None:
     if getattr(location, "carrier", None) is not None:
         raise NotAvailableYet(f"{location}: other hosts over SSH are not available yet")
-    if isinstance(location, EngineLocation) and location.engine != "docker-daemon":
-        raise NotAvailableYet(f"{location}: {location.engine} is not available yet")
     if isinstance(location, EngineLocation) and location.container:
         raise UsageError(f"{location} is a container, not an image")
     if isinstance(location, BundleLocation):

@@ -72,7 +72,7 @@ def _copied(
     *,
     every: bool,
 ) -> CopyReport:
-    if isinstance(sources[0], EngineLocation) and _can_be_piped(sources, destinations, options):
+    if _is_saved(sources[0]) and _can_be_piped(sources, destinations, options):
         return _copy_pipe(session, sources, destinations, options, every=every)
     origins = [
         origin
@@ -137,6 +137,11 @@ def move(session: Session, pairs: Sequence[tuple[Origin, Target]], options: Copy
     )
 
 
+def _is_saved(source: Location) -> bool:
+    """Whether it is an engine that hands out archives, rather than each blob by itself."""
+    return isinstance(source, EngineLocation) and source.engine != "containerd"
+
+
 def _can_be_piped(sources: Sequence[Location], destinations: Sequence[Location], options: CopyOptions) -> bool:
     """Whether what an engine saves may go straight on, in the one pass that a pipe allows."""
     if len(sources) > 1 or len(destinations) > 1 or options.platforms or options.dry_run:
@@ -149,7 +154,7 @@ def _new_digests(session: Session, sources: Sequence[Location]) -> list[Note]:
     return [
         Note(f"{source}: {source.engine} keeps no manifests, so the image gets a new one with a digest of its own")
         for source in sources
-        if isinstance(source, EngineLocation) and not session.endpoints.keeps_manifests(source)
+        if isinstance(source, EngineLocation) and not session.endpoints.engines.keeps_manifests(source)
     ]
 
 

@@ -70,6 +70,8 @@ def find_origins(endpoints: Endpoints, location: Location, *, every: bool) -> li
     named = ""
     if isinstance(location, LayoutLocation | ArchiveLocation):
         named = str(location.digest) if location.digest else location.name
+    if isinstance(location, EngineLocation) and location.engine == "containerd":
+        return [Origin(source, location.name, own_reference(location.name, location), str(location))]
     if named and not every:
         return [Origin(source, named, own_reference(named, location), str(location))]
     if not isinstance(source, ImageLister):

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -148,3 +149,120 @@ def docker26_containerd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Re
     flags = ("--config-file", str(folder / "daemon.json"))
     with run_dockerd(folder, *flags, path=path, keeps_manifests=True) as engine:
         yield engine
+
+
+class PodmanEngine(RealEngine):
+    """Podman, whose short names stand below ``localhost``."""
+
+    def shown(self, name: str) -> str:
+        return f"localhost/{name}"
+
+    def pull(self, name: str) -> None:
+        self.do("pull", "-q", "--tls-verify=false", name)
+
+    def hello(self, name: str) -> str:
+        limits = ("--ulimit", "nofile=1024:1024", "--ulimit", "nproc=4096:4096")
+        return self.do("run", "--rm", "--network", "none", *limits, name)
+
+    def names(self) -> list[str]:
+        return [name for name in super().names() if name != "<none>:<none>"]
+
+    def diff_ids(self, name: str) -> list[str]:
+        found: list[str] = json.loads(self.do("image", "inspect", name))[0]["RootFS"]["Layers"]
+        return found
+
+
+class ContainerdEngine(RealEngine):
+    """Containerd, whose client knows full names alone."""
+
+    def shown(self, name: str) -> str:
+        return f"docker.io/library/{name}"
+
+    def names(self) -> list[str]:
+        return sorted(self.do("images", "ls", "-q").split())
+
+    def load(self, archive: Path) -> None:
+        self.do("images", "import", str(archive))
+
+    def pull(self, name: str) -> None:
+        self.do("images", "pull", "--plain-http", name)
+
+    def clean(self) -> None:
+        if names := self.names():
+            self.do("images", "rm", "--sync", *names)
+
+    def content(self, digest: str) -> dict[str, Any]:
+        """A document in the store."""
+        found: dict[str, Any] = json.loads(self.do("content", "get", digest))
+        return found
+
+    def diff_ids(self, name: str) -> list[str]:
+        lines = self.do("images", "check").splitlines()
+        (line,) = [line for line in lines if line.split()[0] == self.shown(name)]
+        assert " complete " in line, line
+        assert line.split()[-1] == "true", "it is not unpacked"
+        manifest = self.content(line.split()[2])
+        found: list[str] = self.content(manifest["config"]["digest"])["rootfs"]["diff_ids"]
+        return found
+
+    def hello(self, name: str) -> str:
+        return self.do("run", "--rm", "--runc-binary", "runc", self.shown(name), f"c{time.monotonic_ns()}")
+
+
+@pytest.fixture(scope="session")
+def podman4(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealEngine]:
+    """Debian's podman, with its service on a socket."""
+    require("podman")
+    _check_root()
+    folder = tmp_path_factory.mktemp("podman")
+    socket = folder / "podman.sock"
+    words = [
+        *("podman", "--root", str(folder / "root"), "--runroot", str(folder / "run"), "--tmpdir", str(folder / "tmp")),
+        *("--storage-driver", "overlay", "--cgroup-manager", "cgroupfs", "--events-backend", "none"),
+        *("--runtime", "runc"),
+    ]
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [*words, "system", "service", "-t", "0", f"unix://{socket}"], stdout=log, stderr=subprocess.STDOUT
+        )
+    client = ("podman", "--url", f"unix://{socket}")
+    try:
+        _wait([*client, "version"], process, folder / "log")
+        yield PodmanEngine("podman4", "podman", f"socket={socket}", tuple(words), socket=str(socket))
+    finally:
+        process.terminate()
+        process.wait(30)
+        subprocess.run(["umount", str(folder / "root" / "overlay")], capture_output=True)
+
+
+@pytest.fixture(scope="session")
+def containerd1(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealEngine]:
+    """Debian's containerd."""
+    require("containerd", "ctr")
+    _check_root()
+    folder = tmp_path_factory.mktemp("containerd")
+    socket = folder / "containerd.sock"
+    (folder / "config.toml").write_text(
+        "\n".join(
+            (
+                "version = 2",
+                f'root = "{folder / "root"}"',
+                f'state = "{folder / "state"}"',
+                'disabled_plugins = ["io.containerd.grpc.v1.cri"]',
+                f'[grpc]\naddress = "{socket}"',
+                f'[plugins."io.containerd.internal.v1.opt"]\npath = "{folder / "opt"}"',
+            )
+        )
+    )
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(
+            ["containerd", "-c", str(folder / "config.toml")], stdout=log, stderr=subprocess.STDOUT
+        )
+    client = ("ctr", "-a", str(socket), "-n", "tests")
+    try:
+        _wait([*client, "version"], process, folder / "log")
+        options = f"socket={socket}&namespace=tests"
+        yield ContainerdEngine("containerd1", "containerd", options, client, socket=str(socket), keeps_manifests=True)
+    finally:
+        process.terminate()
+        process.wait(30)

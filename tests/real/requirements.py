@@ -16,6 +16,8 @@ ADVICE = {
     "umoci": "on Debian: apt-get install umoci",
     "htpasswd": "on Debian: apt-get install apache2-utils",
     "dockerd": "on Debian: apt-get install docker.io",
+    "podman": "on Debian: apt-get install podman",
+    "containerd": "on Debian: apt-get install containerd",
 }
 
 

@@ -29,7 +29,7 @@ from tests.real.programs import SAYS, hello_program
 
 pytestmark = [pytest.mark.real, pytest.mark.xdist_group("engines")]
 
-ENGINES = ["docker20", "docker26", "docker26_containerd"]
+ENGINES = ["docker20", "docker26", "docker26_containerd", "podman4", "containerd1"]
 
 BASE = {"hello": hello_program(), "base": random.Random(1).randbytes(6_000_000)}
 ADDED = {"added": random.Random(2).randbytes(1_000_000)}

@@ -5,6 +5,7 @@ So whatever goes wrong on the way leaves nothing under the names that people use
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import threading
 from collections.abc import Callable, Collection, Sequence
@@ -14,7 +15,7 @@ from typing import Protocol
 from imgmove.endpoints.engines.shipment import Shipment, diff_ids_of
 from imgmove.errors import AccessDenied, ContentError, ImgmoveError, Interrupted, ServerRefused
 from imgmove.model.digest import Digest
-from imgmove.model.manifest import Manifest
+from imgmove.model.manifest import Manifest, read_json_object
 from imgmove.model.platform import Platform
 from imgmove.ports import Holding, Opener
 
@@ -115,7 +116,8 @@ class EngineDestination:
         with self._lock:
             diff_ids = diff_ids_of(image, config)
             # Asked anew, as an image before this one may have brought layers that it needs too.
-            shipment = Shipment(image, diff_ids, self._engine.held(image, diff_ids), content)
+            held = self._engine.held(image, diff_ids)
+            shipment = Shipment(image, diff_ids, Platform.from_json(read_json_object(config)), held, content)
             self._engine.check(shipment)
             ways = self._engine.ways(shipment)
             failed: list[str] = []
@@ -138,12 +140,20 @@ class EngineDestination:
         temporary = f"localhost/imgmove-{secrets.token_hex(8)}:incoming"
         try:
             way.take(shipment, temporary)
-            if not self._has(temporary, shipment.image, shipment.diff_ids, by_layers=bool(way.note)):
-                raise ServerRefused(f"{self._engine.label} took the image, but does not hold all of it")
+            self._check(temporary, way, shipment)
             for name in names:
                 self._engine.name(temporary, name)
-        finally:
-            self._engine.forget(temporary)
+        except BaseException:
+            # What went wrong first is what people have to know.
+            with contextlib.suppress(ImgmoveError):
+                self._engine.forget(temporary)
+            raise
+        self._engine.forget(temporary)
+
+    def _check(self, temporary: str, way: Way, shipment: Shipment) -> None:
+        """An engine may say yes to an image that it could not unpack."""
+        if not self._has(temporary, shipment.image, shipment.diff_ids, by_layers=bool(way.note)):
+            raise ServerRefused(f"{self._engine.label} took the image, but does not hold all of it")
 
     def _has(self, name: str, image: Manifest, diff_ids: tuple[Digest, ...], *, by_layers: bool = False) -> bool:
         found = self._engine.find(self._engine.full_name(name))

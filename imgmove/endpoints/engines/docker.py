@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from imgmove.endpoints.engines.destination import EngineImage, Way
 from imgmove.endpoints.engines.serving import served
-from imgmove.endpoints.engines.shipment import Shipment
+from imgmove.endpoints.engines.shipment import Shipment, held_below
 from imgmove.errors import AccessDenied, ImgmoveError, LocalError, MalformedContent, NotFound, ServerRefused
 from imgmove.model import media_types
 from imgmove.model.digest import Digest
@@ -73,14 +73,8 @@ class Docker:
 
     def held(self, image: Manifest, diff_ids: Sequence[Digest]) -> Collection[Digest]:
         """A layer is held where some image has it on top of the same lower layers."""
-        count = 0
-        for identity in self._identities():
-            found = self.find(identity)
-            if found is not None:
-                count = max(count, _common(found.diff_ids, diff_ids))
-            if count == len(diff_ids):
-                break
-        return {layer.digest for layer in image.layers[:count]} - {layer.digest for layer in image.layers[count:]}
+        found = (self.find(identity) for identity in self._identities())
+        return held_below(image, diff_ids, (item.diff_ids for item in found if item is not None))
 
     def names(self) -> list[str]:
         """All names of images."""
@@ -109,9 +103,10 @@ class Docker:
 
     def ways(self, shipment: Shipment) -> Sequence[Way]:
         """Archives; the newer store knows better than we what it lacks, so there it is let pull."""
-        ways = [Way("the whole image", self._load_whole)]
+        ways = [Way("the whole image", lambda shipment, name: self._load(shipment, name, ()))]
         if shipment.is_sparse:
-            ways.insert(0, Way("only the missing layers", self._load_sparse))
+            part = Way("only the missing layers", lambda shipment, name: self._load(shipment, name, shipment.held))
+            ways.insert(0, part)
         if self.keeps_manifests:
             ways.insert(0, Way("what docker asked for", self._pull))
         return ways
@@ -139,17 +134,11 @@ class Docker:
             finally:
                 self.forget(image.reference)
 
-    def _load_sparse(self, shipment: Shipment, temporary: str) -> None:
-        self._load(shipment, temporary, is_sparse=True)
-
-    def _load_whole(self, shipment: Shipment, temporary: str) -> None:
-        self._load(shipment, temporary, is_sparse=False)
-
-    def _load(self, shipment: Shipment, temporary: str, *, is_sparse: bool) -> None:
+    def _load(self, shipment: Shipment, temporary: str, left_out: Collection[Digest]) -> None:
         upload = self._http.upload("/images/load?quiet=1", {"Content-Type": "application/x-tar"})
         try:
             try:
-                shipment.write_archive(upload, temporary, is_sparse=is_sparse)
+                shipment.write_archive(upload, temporary, shipment.image, left_out)
             except LocalError:
                 if not upload.is_broken:
                     raise
@@ -226,12 +215,3 @@ def _diff_ids(document: dict[str, Any]) -> tuple[Digest, ...]:
     root = document.get("RootFS")
     layers = root.get("Layers") if isinstance(root, dict) else None
     return tuple(Digest.parse(str(layer)) for layer in layers or ())
-
-
-def _common(one: Sequence[Digest], other: Sequence[Digest]) -> int:
-    count = 0
-    for left, right in zip(one, other, strict=False):
-        if left != right:
-            break
-        count += 1
-    return count

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from imgmove.endpoints.archive.stream import ArchiveStream, Sink
@@ -10,6 +10,7 @@ from imgmove.errors import MalformedContent
 from imgmove.model.descriptor import Descriptor
 from imgmove.model.digest import Digest
 from imgmove.model.manifest import Manifest, digests_of_layers
+from imgmove.model.platform import Platform
 from imgmove.ports import NamedImage, Opener, Outline
 
 
@@ -19,11 +20,13 @@ class Shipment:
 
     Attributes:
         diff_ids: of its layers, in their order.
+        platform: that it is for.
         held: the digests of blobs that the engine is thought to hold.
     """
 
     image: Manifest
     diff_ids: tuple[Digest, ...]
+    platform: Platform
     held: Collection[Digest]
     content: Opener
 
@@ -37,22 +40,22 @@ class Shipment:
         """Whether anything can be left out."""
         return any(blob.digest in self.held for blob in self.blobs)
 
-    def write_archive(self, sink: Sink, name: str, *, is_sparse: bool, image: Manifest | None = None) -> None:
-        """Writes an archive in both formats, that what the engine holds is left out of when it is sparse.
+    def write_archive(self, sink: Sink, name: str, image: Manifest, left_out: Collection[Digest]) -> None:
+        """Writes an archive in both formats.
 
         Args:
-            image: a manifest of the same image that is sent instead of its own.
+            image: the manifest to send, its own or another one of the same image.
+            left_out: blobs of that manifest which the engine holds.
 
         Raises:
             LocalError: the engine stopped taking it.
         """
-        sent = image or self.image
         stream = ArchiveStream(sink, "the archive")
-        blobs = tuple({child.digest: child for child in sent.children}.values())
-        root = NamedImage(sent.descriptor, (name,))
-        stream.begin(Outline(blobs, (sent,), (root,), is_whole=True))
+        blobs = tuple({child.digest: child for child in image.children}.values())
+        root = NamedImage(image.descriptor, (name,))
+        stream.begin(Outline(blobs, (image,), (root,), is_whole=True))
         for blob in blobs:
-            if not (is_sparse and blob.digest in self.held):
+            if blob.digest not in left_out:
                 self._write_blob(stream, blob)
         stream.finish()
 
@@ -77,3 +80,22 @@ def diff_ids_of(image: Manifest, config: bytes) -> tuple[Digest, ...]:
     if len(diff_ids) != len(image.layers):
         raise MalformedContent(f"an image of {len(image.layers)} layers, whose config has {len(diff_ids)}")
     return diff_ids
+
+
+def held_below(image: Manifest, diff_ids: Sequence[Digest], others: Iterable[Sequence[Digest]]) -> Collection[Digest]:
+    """The layers that some other image has on top of the same lower ones, which is how engines know layers."""
+    count = 0
+    for other in others:
+        count = max(count, _common(other, diff_ids))
+        if count == len(diff_ids):
+            break
+    return {layer.digest for layer in image.layers[:count]} - {layer.digest for layer in image.layers[count:]}
+
+
+def _common(one: Sequence[Digest], other: Sequence[Digest]) -> int:
+    count = 0
+    for left, right in zip(one, other, strict=False):
+        if left != right:
+            break
+        count += 1
+    return count

@@ -81,7 +81,7 @@ class Shelf:
     def _take(self, way: str, shipment: Shipment, name: str) -> None:
         self.taken.append(way)
         sink = io.BytesIO()
-        shipment.write_archive(sink, name, is_sparse=way == "a part")
+        shipment.write_archive(sink, name, shipment.image, shipment.held if way == "a part" else ())
         with closing(tarfile.open(fileobj=io.BytesIO(sink.getvalue()))) as archive:
             self.archives.append(set(archive.getnames()))
             manifest = json.loads(archive.extractfile("manifest.json").read())  # type: ignore[union-attr]

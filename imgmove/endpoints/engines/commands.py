@@ -1,0 +1,106 @@
+"""Engines that are spoken to by their own commands: running one to its end, feeding one, reading from one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import closing
+
+from imgmove.endpoints.archive.stream import Sink
+from imgmove.errors import AccessDenied, ImgmoveError, LocalError, NotFound, ServerRefused
+from imgmove.ports import Command, Machine, read_all
+from imgmove.wire.http.errors import printable
+
+_LARGEST_OUTPUT = 64 << 20
+_DENIED = ("permission denied", "operation not permitted")
+_ABSENT = ("image not known", "no such image", "image not found", "no such object", "no such container")
+
+
+class Program:
+    """A program on some machine, with the options that all of its commands begin with.
+
+    Args:
+        label: what people call it.
+    """
+
+    def __init__(self, machine: Machine, words: Sequence[str], label: str) -> None:
+        self._machine = machine
+        self._words = tuple(words)
+        self.label = label
+
+    def ask(self, *words: str) -> bytes:
+        """Runs a command to its end; returns what it prints.
+
+        Raises:
+            NotFound: it names something that isn't there.
+            ServerRefused: it failed.
+        """
+        with closing(self.start(*words)) as command:
+            command.end_input()
+            output = read_all(command, _LARGEST_OUTPUT)
+            self.check(command, words[0])
+        return output
+
+    def feed(self, write: Callable[[Sink], None], *words: str) -> bytes:
+        """Runs a command whose input is written meanwhile; returns what it prints."""
+        with closing(self.start(*words)) as command:
+            try:
+                write(command)
+                command.end_input()
+            except LocalError as error:
+                # It stopped listening, and says better than we why.
+                command.end_input()
+                read_all(command, _LARGEST_OUTPUT)
+                self.check(command, words[0])
+                raise error from None
+            output = read_all(command, _LARGEST_OUTPUT)
+            self.check(command, words[0])
+        return output
+
+    def output(self, *words: str) -> CommandOutput:
+        """Runs a command whose output is read as it comes."""
+        command = self.start(*words)
+        command.end_input()
+        return CommandOutput(command, lambda: self.check(command, words[0]))
+
+    def start(self, *words: str) -> Command:
+        """Starts a command."""
+        return self._machine.start([*self._words, *words])
+
+    def check(self, command: Command, what: str) -> None:
+        """Waits for a command and judges how it ended."""
+        status, said = command.wait()
+        if status:
+            raise self._error(what, status, said)
+
+    def _error(self, what: str, status: int, said: str) -> ImgmoveError:
+        lines = [line for line in said.splitlines() if line.strip()]
+        text = f"{self.label} {what}: {printable(lines[-1])}" if lines else f"{self.label} {what} ended with {status}"
+        lower = said.lower()
+        if any(word in lower for word in _ABSENT):
+            return NotFound(text)
+        return AccessDenied(text) if any(word in lower for word in _DENIED) else ServerRefused(text)
+
+
+class CommandOutput:
+    """What a command prints. Its end is the end only if the command ended well."""
+
+    def __init__(self, command: Command, check: Callable[[], None]) -> None:
+        self._command = command
+        self._check = check
+        self._has_ended = False
+
+    def read(self, size: int = -1, /) -> bytes:
+        """The next bytes.
+
+        Raises:
+            ServerRefused: the command failed.
+        """
+        data = self._command.read(size)
+        if (size < 0 or (size and not data)) and not self._has_ended:
+            self._has_ended = True
+            self._check()
+        return data
+
+    def close(self) -> None:
+        """Ends the command."""
+        self._command.close()

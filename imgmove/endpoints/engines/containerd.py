@@ -1,0 +1,238 @@
+"""Containerd, through its ``ctr`` (or k3s's), as its gRPC is not ours to speak.
+
+It keeps manifests and blobs as they came, so it is a source like a layout is: each blob can be read by itself.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from functools import cached_property
+
+from imgmove.endpoints.engines.commands import Program
+from imgmove.endpoints.engines.destination import EngineImage, Way
+from imgmove.endpoints.engines.nearest import no_such_image
+from imgmove.endpoints.engines.shipment import Shipment
+from imgmove.engine.choose import choose_one
+from imgmove.engine.graph import read_content, read_node
+from imgmove.errors import NotFound, ServerRefused
+from imgmove.model import media_types
+from imgmove.model.descriptor import Descriptor
+from imgmove.model.digest import Digest
+from imgmove.model.manifest import Index, Manifest, digests_of_layers, make_manifest
+from imgmove.model.platform import Platform
+from imgmove.model.reference import Reference
+from imgmove.ports import NamedImage, Reader
+from imgmove.wire import codec
+
+_UNCOMPRESSED = re.compile(r"containerd\.io/uncompressed=(sha256:[0-9a-f]{64})")
+_START = 512
+_LARGEST_CONFIG = 16 << 20
+_LAYERS = {
+    "none": media_types.OCI_LAYER,
+    "gzip": media_types.OCI_LAYER_GZIP,
+    "zstd": media_types.OCI_LAYER_ZSTD,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Record:
+    """An image as ``ctr images ls`` shows it."""
+
+    name: str
+    media_type: str
+    digest: Digest
+
+
+class Containerd:
+    """One namespace of one containerd.
+
+    Args:
+        shell: runs shell commands on the same machine.
+    """
+
+    keeps_manifests = True
+
+    def __init__(self, program: Program, shell: Program, words: Sequence[str]) -> None:
+        self._program = program
+        self._shell = shell
+        self._words = shlex.join(words)
+        self.label = program.label
+
+    # --- as a source
+
+    def resolve(self, name: str) -> Descriptor:
+        """What a name stands for; of an index whose parts are not all here, the manifest of the own platform.
+
+        Raises:
+            NotFound: nothing; the nearest names are given.
+        """
+        if name.startswith("sha256:"):
+            record = next((item for item in self._records() if str(item.digest) == name), None)
+        else:
+            record = self._record(name) or self._record(self.full_name(name))
+        if record is None:
+            raise no_such_image(self.label, name, [item.name for item in self._records()])
+        descriptor = self._described(record.digest, record.media_type)
+        if not descriptor.is_index:
+            return descriptor
+        index = read_node(self, descriptor)
+        assert isinstance(index, Index)
+        if all(child.digest in self._blobs for child in index.manifests):
+            return descriptor
+        return choose_one(index, self.platform())
+
+    def open(self, descriptor: Descriptor, offset: int = 0) -> Reader:
+        """The content of a digest."""
+        if descriptor.digest not in self._blobs:
+            raise NotFound(
+                f"{self.label} does not hold {descriptor.digest}",
+                hint="some of its users discard layers once they are unpacked; pull the image there again",
+            )
+        if not offset:
+            return self._program.output("content", "get", str(descriptor.digest))
+        return self._shell.output(f"{self._words} content get {descriptor.digest} | tail -c +{offset + 1}")
+
+    def images(self) -> Sequence[NamedImage]:
+        """All images that have names."""
+        return [
+            NamedImage(self._described(item.digest, item.media_type), (item.name,))
+            for item in self._records()
+            if not item.name.startswith("sha256:")
+        ]
+
+    def close(self) -> None:
+        """Nothing stays open."""
+
+    # --- what it holds
+
+    def platform(self) -> Platform:
+        """What its machine runs."""
+        return self._platform
+
+    @cached_property
+    def _platform(self) -> Platform:
+        system, _, architecture = self._shell.ask("uname -sm").decode().strip().partition(" ")
+        return Platform.parse(f"{system}/{architecture}")
+
+    def full_name(self, name: str) -> str:
+        """A name with its host and tag."""
+        return str(Reference.parse(name))
+
+    def find(self, name: str) -> EngineImage | None:
+        """An image that is here with all of its content."""
+        record = self._record(name)
+        if record is None:
+            return None
+        line = self._program.ask("images", "check", f"name=={name}").decode()
+        if " complete " not in line:
+            return None
+        manifest = self._manifest(record)
+        assert manifest.config is not None
+        config = read_content(self, manifest.config, _LARGEST_CONFIG)
+        return EngineImage(manifest.descriptor.digest, tuple(digests_of_layers(config)))
+
+    def is_same(self, found: EngineImage, image: Manifest) -> bool:
+        """By the manifest's digest."""
+        return found.identity == image.descriptor.digest
+
+    def held(self, image: Manifest, diff_ids: Sequence[Digest]) -> Collection[Digest]:
+        """Blobs that are here, and layers that are here in another compression."""
+        self._look_again()
+        forms = {diff_id for diff_id in self._blobs.values() if diff_id is not None}
+        held = {child.digest for child in image.children if child.digest in self._blobs}
+        pairs = zip(image.layers, diff_ids, strict=True)
+        return held | {layer.digest for layer, diff_id in pairs if diff_id in forms}
+
+    def check(self, shipment: Shipment) -> None:
+        """It takes all that there is."""
+
+    # --- taking images
+
+    def ways(self, shipment: Shipment) -> Sequence[Way]:
+        """Archives; a layer that is here in another compression is named as it is here."""
+        whole = Way("the whole image", lambda shipment, name: self._load(shipment, name, shipment.image, ()))
+        if not shipment.is_sparse:
+            return [whole]
+        note = ""
+        image = shipment.image
+        if any(blob.digest in shipment.held and blob.digest not in self._blobs for blob in shipment.blobs):
+            image = self._by_what_is_here(shipment)
+            note = "containerd holds layers of it in another compression, so its manifest has a digest of its own"
+        held = {child.digest for child in image.children if child.digest in self._blobs}
+        part = Way(
+            "only the missing layers",
+            lambda shipment, name: self._load(shipment, name, image, held),
+            note=note,
+        )
+        return [part, whole]
+
+    def name(self, temporary: str, name: str) -> None:
+        """Gives it another name."""
+        self._program.ask("images", "tag", "--force", temporary, self.full_name(name))
+
+    def forget(self, temporary: str) -> None:
+        """Removes the record; what nothing needs any more containerd collects by itself."""
+        self._program.ask("images", "rm", temporary)
+
+    def _load(self, shipment: Shipment, temporary: str, image: Manifest, held: Collection[Digest]) -> None:
+        words = ("images", "import", "--platform", str(shipment.platform), "-")
+        try:
+            self._program.feed(lambda sink: shipment.write_archive(sink, temporary, image, held), *words)
+        finally:
+            self._look_again()
+
+    def _by_what_is_here(self, shipment: Shipment) -> Manifest:
+        here = {diff_id: digest for digest, diff_id in self._blobs.items() if diff_id is not None}
+        layers = [
+            layer if layer.digest in self._blobs or diff_id not in here else self._as_layer(here[diff_id])
+            for layer, diff_id in zip(shipment.image.layers, shipment.diff_ids, strict=True)
+        ]
+        assert shipment.image.config is not None
+        return make_manifest(media_types.OCI_MANIFEST, shipment.image.config, layers)
+
+    def _as_layer(self, digest: Digest) -> Descriptor:
+        with closing(self._program.output("content", "get", str(digest))) as content:
+            start = content.read(_START)
+        return self._described(digest, _LAYERS[codec.sniff(start)])
+
+    # --- asking
+
+    def _look_again(self) -> None:
+        self.__dict__.pop("_blobs", None)
+
+    @cached_property
+    def _blobs(self) -> Mapping[Digest, Digest | None]:
+        """All content, with the diffID where it is a layer that was unpacked."""
+        found: dict[Digest, Digest | None] = {}
+        for line in self._program.ask("content", "ls").decode().splitlines()[1:]:
+            words = line.split()
+            if words:
+                label = _UNCOMPRESSED.search(line)
+                found[Digest.parse(words[0])] = Digest.parse(label.group(1)) if label else None
+        return found
+
+    def _records(self, *filters: str) -> list[_Record]:
+        lines = self._program.ask("images", "ls", *filters).decode().splitlines()[1:]
+        rows = [line.split() for line in lines]
+        return [_Record(row[0], row[1], Digest.parse(row[2])) for row in rows if len(row) > 2]
+
+    def _record(self, name: str) -> _Record | None:
+        return next((record for record in self._records(f"name=={name}") if record.name == name), None)
+
+    def _manifest(self, record: _Record) -> Manifest:
+        descriptor = self._described(record.digest, record.media_type)
+        node = read_node(self, descriptor)
+        if isinstance(node, Index):
+            node = read_node(self, choose_one(node, self.platform()))
+        if not isinstance(node, Manifest) or node.config is None:
+            raise ServerRefused(f"{record.name} in {self.label} is no image")
+        return node
+
+    def _described(self, digest: Digest, media_type: str) -> Descriptor:
+        """Content with its exact size, which no command of ctr tells."""
+        size = self._shell.ask(f"{self._words} content get {digest} | wc -c")
+        return Descriptor(media_type, digest, int(size))

@@ -1,0 +1,190 @@
+"""Podman, through its own command, which reaches its service's socket as well as its own storage.
+
+Podman knows a layer by its diffID always, and by the digest of its compressed form only where it came with a manifest
+that named it so.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from functools import cached_property
+from typing import Any
+
+from imgmove.endpoints.engines.commands import CommandOutput, Program
+from imgmove.endpoints.engines.destination import EngineImage, Way
+from imgmove.endpoints.engines.shipment import Shipment, held_below
+from imgmove.errors import ImgmoveError, NotFound
+from imgmove.model import media_types
+from imgmove.model.descriptor import Descriptor
+from imgmove.model.digest import Digest
+from imgmove.model.manifest import Manifest, make_manifest, read_json
+from imgmove.model.platform import Platform
+from imgmove.streams import BytesReader
+
+_LARGEST_DOCUMENT = 64 << 20
+_LOCAL = "localhost/"
+
+
+class Podman:
+    """One podman."""
+
+    keeps_manifests = False
+
+    def __init__(self, program: Program) -> None:
+        self._program = program
+        self.label = program.label
+
+    def platform(self) -> Platform:
+        """What it runs."""
+        return self._platform
+
+    @cached_property
+    def _platform(self) -> Platform:
+        text = self._program.ask("info", "--format", "{{.Host.OS}}/{{.Host.Arch}}").decode().strip()
+        return Platform.parse(text)
+
+    # --- what it holds
+
+    def full_name(self, name: str) -> str:
+        """Podman puts names without a host under ``localhost``."""
+        first, slash, _ = name.partition("/")
+        has_host = bool(slash) and ("." in first or ":" in first or first == "localhost")
+        return name if has_host else _LOCAL + name
+
+    def find(self, name: str) -> EngineImage | None:
+        """An image by its name or ID."""
+        try:
+            found = self._inspected(name)
+        except NotFound:
+            return None
+        return found[0] if found else None
+
+    def is_same(self, found: EngineImage, image: Manifest) -> bool:
+        """Images go by the digest of their config."""
+        return image.config is not None and found.identity == image.config.digest
+
+    def held(self, image: Manifest, diff_ids: Sequence[Digest]) -> Collection[Digest]:
+        """Layers that some image has on top of the same lower ones."""
+        identities = self._program.ask("images", "-q", "--no-trunc").decode().split()
+        found = self._inspected(*dict.fromkeys(identities)) if identities else []
+        return held_below(image, diff_ids, [item.diff_ids for item in found])
+
+    def names(self) -> list[str]:
+        """All names of images."""
+        listed = self._program.ask("images", "--format", "{{.Repository}}:{{.Tag}}").decode().split()
+        return sorted(name for name in listed if "<none>" not in name)
+
+    def _inspected(self, *names: str) -> list[EngineImage]:
+        content = self._program.ask("image", "inspect", *names)
+        value = read_json(content, most=_LARGEST_DOCUMENT)
+        return [_image(item) for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+    # --- taking images
+
+    def check(self, shipment: Shipment) -> None:
+        """It takes all that there is."""
+
+    def ways(self, shipment: Shipment) -> Sequence[Way]:
+        """Archives; what it holds is named in them as it knows it."""
+        whole = Way("the whole image", lambda shipment, name: self._load(shipment, name, shipment.image, ()))
+        if not shipment.is_sparse:
+            return [whole]
+        if self._knows_as_named(shipment):
+            part = Way(
+                "only the missing layers",
+                lambda shipment, name: self._load(shipment, name, shipment.image, shipment.held),
+            )
+            return [part, whole]
+        image, held = _by_diff_ids(shipment)
+        part = Way(
+            "only the missing layers",
+            lambda shipment, name: self._load(shipment, name, image, held),
+            note="podman knows the layers that it holds by another name, so its manifest has a digest of its own",
+        )
+        return [part, whole]
+
+    def name(self, temporary: str, name: str) -> None:
+        """Tags it."""
+        self._program.ask("tag", temporary, self.full_name(name))
+
+    def forget(self, temporary: str) -> None:
+        """Removes the name, and the image if it has no other."""
+        if self.find(temporary) is not None:
+            self._program.ask("rmi", temporary)
+
+    def _load(self, shipment: Shipment, temporary: str, image: Manifest, held: Collection[Digest]) -> None:
+        self._program.feed(lambda sink: shipment.write_archive(sink, temporary, image, held), "load", "-q")
+
+    def _knows_as_named(self, shipment: Shipment) -> bool:
+        """Whether it knows the held layers by the digests that the manifest gives them.
+
+        It is asked by an image of those layers alone, which costs a few hundred bytes and is taken away again.
+        """
+        layers = [layer for layer in shipment.image.layers if layer.digest in shipment.held]
+        diff_ids = [str(diff_id) for diff_id in shipment.diff_ids[: len(layers)]]
+        config = json.dumps(
+            {**self._platform.to_json(), "rootfs": {"type": "layers", "diff_ids": diff_ids}}, sort_keys=True
+        ).encode()
+        described = Descriptor.of(config, media_types.OCI_CONFIG)
+        probe = make_manifest(media_types.OCI_MANIFEST, described, layers)
+        asked = replace(shipment, image=probe, content=_Bytes(config))
+        name = f"{_LOCAL}imgmove-{secrets.token_hex(8)}:probe"
+        try:
+            self._load(asked, name, probe, shipment.held)
+        except ImgmoveError as error:
+            if error.is_transient:
+                raise
+            return False
+        finally:
+            self.forget(name)
+        return True
+
+    # --- giving images
+
+    def save(self, names: Sequence[str]) -> CommandOutput:
+        """An archive of images, as it comes."""
+        for name in names:
+            self._program.ask("image", "inspect", "--format", "{{.Id}}", name)
+        return self._program.output("save", "-q", "--format", "docker-archive", *names)
+
+    def export(self, container: str) -> CommandOutput:
+        """The root file system of a container, as it comes."""
+        return self._program.output("export", container)
+
+    def close(self) -> None:
+        """Nothing stays open."""
+
+
+class _Bytes:
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+
+    def open(self, descriptor: Descriptor, offset: int = 0) -> BytesReader:  # noqa: ARG002 - there is one
+        return BytesReader(self._content[offset:])
+
+
+def _by_diff_ids(shipment: Shipment) -> tuple[Manifest, Collection[Digest]]:
+    """The same image, with held layers named by their diffIDs. Podman looks at no size of what it holds."""
+    held = {
+        diff_id
+        for layer, diff_id in zip(shipment.image.layers, shipment.diff_ids, strict=True)
+        if layer.digest in shipment.held
+    }
+    layers = [
+        replace(layer, media_type=media_types.OCI_LAYER, digest=diff_id, size=0)
+        if layer.digest in shipment.held
+        else layer
+        for layer, diff_id in zip(shipment.image.layers, shipment.diff_ids, strict=True)
+    ]
+    assert shipment.image.config is not None
+    return make_manifest(media_types.OCI_MANIFEST, shipment.image.config, layers), held
+
+
+def _image(document: dict[str, Any]) -> EngineImage:
+    root = document.get("RootFS")
+    layers = root.get("Layers") if isinstance(root, dict) else None
+    identity = Digest.parse(f"sha256:{document.get('Id')}")
+    return EngineImage(identity, tuple(Digest.parse(str(layer)) for layer in layers or ()))
