@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -210,11 +211,16 @@ class ContainerdEngine(RealEngine):
 
 
 @pytest.fixture(scope="session")
-def podman4(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealEngine]:
+def podman4() -> Iterator[RealEngine]:
     """Debian's podman, with its service on a socket."""
     require("podman")
     _check_root()
-    folder = tmp_path_factory.mktemp("podman")
+    # Podman takes no long paths.
+    with tempfile.TemporaryDirectory(prefix="imgmove-", ignore_cleanup_errors=True) as folder:
+        yield from _podman(Path(folder))
+
+
+def _podman(folder: Path) -> Iterator[RealEngine]:
     socket = folder / "podman.sock"
     words = [
         *("podman", "--root", str(folder / "root"), "--runroot", str(folder / "run"), "--tmpdir", str(folder / "tmp")),
