@@ -22,6 +22,7 @@ ROOMS = [
     {"rootfs", "server"},
     {"endpoints"},
     {"stages"},
+    {"airgap"},
     {"api"},
     {"cli"},
 ]

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from imgmove.cli import copying, naming, reading, serving
+from imgmove.cli import bundle_reading, bundling, copying, naming, reading, serving
 from imgmove.cli.groups import grouped
 from imgmove.version import __version__
 
@@ -67,3 +67,21 @@ for command in (
     naming.logout,
 ):
     app.command(command.__name__)(grouped(command))
+
+bundle = typer.Typer(
+    name="bundle",
+    help="Air-gap bundles: make, carry, check and load them.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},
+)
+for bundle_command in (
+    bundling.create,
+    bundling.load,
+    bundle_reading.inspect,
+    bundle_reading.verify,
+    bundle_reading.inventory,
+    bundling.keygen,
+):
+    bundle.command(bundle_command.__name__)(grouped(bundle_command))
+app.add_typer(bundle)

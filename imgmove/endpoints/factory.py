@@ -7,7 +7,7 @@ import shutil
 import stat
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
@@ -28,6 +28,7 @@ from imgmove.settings import Settings
 from imgmove.wire.files import LocalFiles
 
 if TYPE_CHECKING:
+    from imgmove.endpoints.bundle import Bundle, BundleFile, BundleOptions, BundleStream
     from imgmove.endpoints.engines import Engines
     from imgmove.endpoints.registry import Registries
 
@@ -78,12 +79,15 @@ class Endpoints:
 
     def _seen(self, path: str) -> Location:
         from imgmove.endpoints.archive import looks_like_archive
+        from imgmove.endpoints.bundle import is_bundle
         from imgmove.endpoints.layout import looks_like_layout
 
         if os.path.isdir(path):
             if looks_like_layout(self._files, path):
                 return LayoutLocation(path)
             raise UsageError(f"{path} is a folder, but not an OCI layout").on("source")
+        if is_bundle(self._files, path):
+            return BundleLocation(path)
         if looks_like_archive(self._files, path):
             return ArchiveLocation("archive", path)
         raise UsageError(f"{path} is not an image archive").on("source")
@@ -122,6 +126,28 @@ class Endpoints:
             ImgmoveError: it can't be written.
         """
         return self._once(("destination", _place(location)), lambda: self._open_destination(location))
+
+    def bundle(self, paths: Sequence[str]) -> Bundle:
+        """Opens a bundle to read: its file, or its volumes in any order."""
+        from imgmove.endpoints.bundle import open_bundle
+
+        return self._once(("bundle", "\0".join(paths)), lambda: open_bundle(self._files, paths))
+
+    def new_bundle(self, path: str, options: BundleOptions) -> BundleFile | BundleStream:
+        """Opens a bundle to write; ``-`` is stdout."""
+        from imgmove.endpoints.bundle import BundleFile, BundleStream
+
+        def make() -> BundleFile | BundleStream:
+            if path == "-":
+                return BundleStream(self._stdout or sys.stdout.buffer, options)
+            return BundleFile(self._files, path, options)
+
+        return self._once(("new bundle", path), make)
+
+    def room_for(self, path: str) -> int | None:
+        """Bytes that a file may take, what an unfinished one of its name takes already included; None if unknown."""
+        free = self._files.free_space(path)
+        return None if free is None else free + self._files.unfinished_bytes(path)
 
     def pipe(self, location: Location) -> SequentialSource:
         """Opens a pipe, or what an engine saves, which can be read once."""
@@ -208,6 +234,10 @@ class Endpoints:
                 from imgmove.endpoints.archive import open_archive
 
                 return open_archive(self._files, self.spooled(location).path)
+            case BundleLocation():
+                from imgmove.endpoints.bundle import open_bundle
+
+                return open_bundle(self._files, [location.path])
         raise UsageError(f"{location} can't be read from")
 
     def _open_destination(self, location: Location) -> Destination | PullingDestination:
@@ -224,6 +254,10 @@ class Endpoints:
                 from imgmove.endpoints.archive import new_archive
 
                 return new_archive(self._files, location.path, archive_suffix(location.path) or "none")
+            case BundleLocation():
+                from imgmove.endpoints.bundle import BundleFile
+
+                return BundleFile(self._files, location.path)
             case PipeLocation():
                 from imgmove.endpoints.archive import ArchiveStream
 
@@ -242,6 +276,8 @@ def _place(location: Location) -> str:
             return f"archive {os.path.abspath(location.path)}"
         case EngineLocation():
             return str(replace(location, name="", container=""))
+        case BundleLocation():
+            return f"bundle {os.path.abspath(location.path)}"
     return str(location)
 
 
@@ -250,8 +286,6 @@ def _refuse_later_forms(location: Location) -> None:
         raise NotAvailableYet(f"{location}: other hosts over SSH are not available yet")
     if isinstance(location, EngineLocation) and location.container:
         raise UsageError(f"{location} is a container, not an image")
-    if isinstance(location, BundleLocation):
-        raise NotAvailableYet(f"{location}: bundles are not available yet")
 
 
 def _is_stdin_a_file() -> bool:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from imgmove.engine.convert import Conversions, Recipe
@@ -11,8 +11,9 @@ from imgmove.engine.graph import Tree
 from imgmove.errors import ImgmoveError
 from imgmove.model.descriptor import Descriptor
 from imgmove.model.digest import Digest
+from imgmove.model.manifest import Node
 from imgmove.model.platform import Platform
-from imgmove.ports import Destination, PlanMade, PullingDestination, Source
+from imgmove.ports import Destination, NamedImage, Outline, PlanMade, PullingDestination, Source
 
 Fate = Literal["send", "mount", "present"]
 
@@ -126,6 +127,36 @@ class Plan:
                 key = (id(blob.destination), blob.descriptor.digest, blob.recipe.name if blob.recipe else "")
                 unique.setdefault(key, blob)
         object.__setattr__(self, "_unique", tuple(unique.values()))
+
+    def sparing(self, digests: Collection[Digest]) -> Plan:
+        """The same plan, but that some blobs need not move."""
+
+        def spared(planned: PlannedTree) -> PlannedTree:
+            blobs = (
+                replace(blob, fate="present") if blob.descriptor.digest in digests else blob for blob in planned.blobs
+            )
+            return replace(planned, blobs=tuple(blobs))
+
+        images = [
+            replace(
+                image,
+                image=spared(image.image) if image.image is not None else None,
+                referrers=tuple(map(spared, image.referrers)),
+            )
+            for image in self.images
+        ]
+        return Plan(images, self.conversions)
+
+    def outline(self) -> Outline:
+        """Everything that will be written; not whole where something is converted on the way."""
+        blobs: dict[Digest, Descriptor] = {}
+        nodes: dict[Digest, Node] = {}
+        roots: list[NamedImage] = []
+        for planned in (tree for image in self.images for tree in image.trees()):
+            blobs.update((blob.descriptor.digest, blob.descriptor) for blob in planned.blobs)
+            nodes.update((node.descriptor.digest, node) for node in planned.tree.nodes)
+            roots.append(NamedImage(planned.tree.nodes[-1].descriptor, planned.tree.names))
+        return Outline(tuple(blobs.values()), tuple(nodes.values()), tuple(roots), is_whole=self.is_exact)
 
     @property
     def blobs(self) -> Sequence[PlannedBlob]:

@@ -62,18 +62,27 @@ class Verified:
         raise error
 
 
-def verify(source: Source, root: Descriptor, pool: Pool, *, with_referrers: bool, side: Side = "source") -> Verified:
+def verify(
+    source: Source,
+    root: Descriptor,
+    pool: Pool,
+    *,
+    with_referrers: bool,
+    side: Side = "source",
+    has: Callable[[Descriptor], bool] | None = None,
+) -> Verified:
     """Reads and hashes everything reachable from a root.
 
     Args:
         with_referrers: whether signatures and the like are reached too.
         side: the side to blame in errors.
+        has: asked of each blob instead of reading it; manifests are read all the same.
 
     Raises:
         Interrupted: the run was cancelled.
         ImgmoveError: something other than missing or wrong content, such as a broken connection.
     """
-    walk = _Walk(source, pool, with_referrers=with_referrers, side=side)
+    walk = _Walk(source, pool, with_referrers=with_referrers, side=side, has=has)
     walk.visit(root, 0)
     walk.group.wait()
     if walk.error is not None:
@@ -89,6 +98,7 @@ class _Walk:
     pool: Pool
     with_referrers: bool = field(kw_only=True)
     side: Side = field(kw_only=True)
+    has: Callable[[Descriptor], bool] | None = field(kw_only=True)
     nodes: dict[Digest, Node] = field(default_factory=dict)
     blobs: dict[Digest, Descriptor] = field(default_factory=dict)
     referrers: dict[Digest, NamedImage] = field(default_factory=dict)
@@ -136,13 +146,19 @@ class _Walk:
                 self.visit(child, depth + 1)
             elif not child.is_foreign and self._is_new(child.digest):
                 self.blobs[child.digest] = child
-                self._spawn(child, partial(self._hash, child))
+                self._spawn(child, partial(self._hash if self.has is None else self._look, child))
 
     def _ask(self, source: ReferrerLister, subject: Digest) -> None:
         found = self.pool.run.persist(f"asking what refers to {subject.short}", lambda: source.referrers(subject))
         for referrer in found:
             self.referrers.setdefault(referrer.descriptor.digest, referrer)
             self.visit(referrer.descriptor, 0)
+
+    def _look(self, blob: Descriptor) -> None:
+        assert self.has is not None
+        has = self.has
+        if not self.pool.run.persist(f"asking for {blob.digest.short}", lambda: has(blob)):
+            raise NotFound(f"blob {blob.digest} is not there, or not of its size")
 
     def _hash(self, blob: Descriptor) -> None:
         run, key = self.pool.run, str(blob.digest)

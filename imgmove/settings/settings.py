@@ -103,6 +103,24 @@ class Settings:
         """Where what earlier runs learned is kept; it may be deleted at any time."""
         return os.path.join(self.environment.cache_folder, "knowledge.sqlite")
 
+    @property
+    def source_date(self) -> int | None:
+        """``SOURCE_DATE_EPOCH``: seconds since 1970 to write where a time of making is wanted; None for none.
+
+        Raises:
+            UsageError: it is set to something else.
+        """
+        text = self.environment["SOURCE_DATE_EPOCH"]
+        if text and not (text.isascii() and text.isdigit() and len(text) < 13):
+            raise UsageError(f"SOURCE_DATE_EPOCH is not a number of seconds: {text!r:.40}")
+        return int(text) if text else None
+
+    @property
+    def passphrase(self) -> bytes | None:
+        """``IMGMOVE_PASSPHRASE``: what private keys are encrypted with; None where it is not set."""
+        text = self.environment.variables.get("IMGMOVE_PASSPHRASE")
+        return None if text is None else text.encode()
+
     @cached_property
     def proxies(self) -> ProxyRules:
         """Which proxy leads where, as a value that the wire can keep."""

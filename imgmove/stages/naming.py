@@ -11,6 +11,7 @@ from imgmove.errors import NotFound, UsageError
 from imgmove.model.digest import Digest
 from imgmove.model.location import (
     ArchiveLocation,
+    BundleLocation,
     EngineLocation,
     LayoutLocation,
     Location,
@@ -111,7 +112,9 @@ def _from_listing(source: Source, image: NamedImage, location: Location) -> Iter
     if not image.names:
         yield Origin(source, digest, None, str(_renamed(location, "", image.descriptor.digest)))
     for name in image.names:
-        yield Origin(source, digest, own_reference(name, location), str(_renamed(location, name)))
+        # A bundle's location has no room for a name, but names in bundles are full ones.
+        label = name if isinstance(location, BundleLocation) else str(_renamed(location, name))
+        yield Origin(source, digest, own_reference(name, location), label)
 
 
 def _renamed(location: Location, name: str, digest: Digest | None = None) -> Location:

@@ -107,7 +107,6 @@ def test_no_such_host(imgmove: Run, layout: Path) -> None:
         ("copy", "docker-daemon:", "oci:x"),
         ("copy", "app", "docker-daemon:app", "--platform", "linux/amd64,linux/arm64"),
         ("copy", "oci+ssh://host/x", "oci:x"),
-        ("copy", "bundle:x", "oci:x"),
         ("inspect", "app", "--raw", "--json"),
         ("tags", "app:1"),
         ("login", "reg.example.com", "-u", "x", "-p", "y", "--password-stdin"),

@@ -52,6 +52,7 @@ PLACES = {
     "layout": Place(lambda folder, _: f"oci:{folder / 'layout'}"),
     "archive": Place(lambda folder, _: f"oci-archive:{folder / 'x.tar'}"),
     "compressed archive": Place(lambda folder, _: f"oci-archive:{folder / 'x.tar.gz'}"),
+    "bundle": Place(lambda folder, _: f"bundle:{folder / 'x.bundle'}"),
     "registry": Place(lambda _, server: f"{server.host}/team/app", name="1"),
 }
 

@@ -47,7 +47,8 @@ class ArchiveStream:
             return
         self._nodes = {node.descriptor.digest: node for node in outline.manifests}
         self._order = tuple(blob for blob in outline.blobs if blob.digest not in self._nodes)
-        for name, content in front_matter(merged(outline.roots), self._nodes):
+        self._roots = merged(outline.roots)
+        for name, content in self._front():
             self._put(name, content)
         for node in outline.manifests:
             self._put_node(node)
@@ -101,6 +102,10 @@ class ArchiveStream:
     def wrote(self, digest: Digest) -> None:
         """Notes that a blob is complete."""
         self._written.add(digest)
+
+    def _front(self) -> Sequence[tuple[str, bytes]]:
+        """The members that say what the archive holds, for an outline that is whole."""
+        return front_matter(self._roots, self._nodes)
 
     def _guarded(self, write: Callable[[], object]) -> None:
         try:

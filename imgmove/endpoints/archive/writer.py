@@ -129,15 +129,27 @@ class ArchiveFile:
     def _begin_whole(self, outline: Outline) -> None:
         self._nodes = {node.descriptor.digest: node for node in outline.manifests}
         self._roots = merged(outline.roots)
-        front = list(front_matter(self._roots, self._nodes))
-        key = _key(front, outline)
-        self._files.forget_others(self._path, key)
-        self._file = self._files.resume(self._path, key)
+        front = self._front()
+        key = _key(self._purpose(), front, outline)
+        self._file = self._begun_file(key)
         self._journal = Journal(self._files.resume(self._path, f"{key}-ranges"))
         for name, content in front:
             self._append(name, content)
         for node in outline.manifests:
             self._append_node(node)
+
+    def _front(self) -> Sequence[tuple[str, bytes]]:
+        """The members that say what the archive holds, for an outline that is whole."""
+        return front_matter(self._roots, self._nodes)
+
+    def _purpose(self) -> str:
+        """What else than the content decides whether a later run can go on."""
+        return ""
+
+    def _begun_file(self, key: str) -> FileWriter:
+        """The file to write, which holds what an earlier run of the same key left."""
+        self._files.forget_others(self._path, key)
+        return self._files.resume(self._path, key)
 
     def _append_node(self, node: Node) -> None:
         digest = node.descriptor.digest
@@ -189,9 +201,9 @@ class ArchiveFile:
             self.file.write_at(offset + size + by, self.file.read_at(offset + size, count))
 
 
-def _key(front: Sequence[tuple[str, bytes]], outline: Outline) -> str:
+def _key(purpose: str, front: Sequence[tuple[str, bytes]], outline: Outline) -> str:
     """Stands for everything that decides what lies where, so that only a run of the same plan goes on."""
-    hasher = hashlib.sha256()
+    hasher = hashlib.sha256(purpose.encode())
     for name, content in front:
         hasher.update(f"{name} {len(content)}\n".encode() + content)
     for node in outline.manifests:

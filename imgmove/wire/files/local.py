@@ -24,6 +24,9 @@ from imgmove.wire.files.writers import (
     temporary_name,
 )
 
+_STAT_BLOCK = 512
+"""Bytes in which ``st_blocks`` counts, whatever the file system's own blocks are (POSIX)."""
+
 
 class LocalFiles:
     """The file system of this machine. Safe for many threads."""
@@ -182,6 +185,17 @@ class LocalFiles:
                 found = os.statvfs(candidate)
                 return found.f_bavail * found.f_frsize
         return None
+
+    def unfinished_bytes(self, path: str) -> int:
+        """What earlier runs left on the disk for a path, and for paths that it is the beginning of."""
+        folder, name = os.path.split(path)
+        start = os.path.basename(lasting_name(os.path.join(folder, name), "")).removesuffix("..partial")
+        total = 0
+        for other in os.listdir(folder or ".") if os.path.isdir(folder or ".") else ():
+            if other.startswith(start):
+                with contextlib.suppress(OSError):
+                    total += os.stat(os.path.join(folder, other)).st_blocks * _STAT_BLOCK
+        return total
 
 
 class _FileReader:

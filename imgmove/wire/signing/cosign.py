@@ -1,4 +1,4 @@
-"""Checking cosign's signatures without any network: the one door of cryptography.
+"""Checking cosign's signatures without any network.
 
 Two formats exist: *simple signing* (a small JSON document under the tag ``sha256-….sig``, its signature in an
 annotation) and *sigstore bundles* (a DSSE envelope or a bare signature, attached as a referrer). What proves that a key
@@ -11,19 +11,13 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from imgmove.errors import SignatureError, UsageError
+from imgmove.errors import SignatureError
 from imgmove.model.digest import Digest
-
-if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
-    from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
-    from cryptography.hazmat.primitives.hashes import HashAlgorithm
+from imgmove.wire.signing.keys import PublicKey
 
 SIMPLE_SIGNING = "application/vnd.dev.cosign.simplesigning.v1+json"
 DSSE = "application/vnd.dsse.envelope.v1+json"
@@ -36,75 +30,8 @@ _CERTIFICATE = "dev.sigstore.cosign/certificate"
 _SIMPLE_TYPE = "cosign container image signature"
 _IN_TOTO = "application/vnd.in-toto+json"
 _STATEMENT = "https://in-toto.io/Statement/"
-_HASHES = ("sha256", "sha384", "sha512")
 _FOREIGN = "the signature was made by another key, or what it signs was changed"
 _CERTIFIED = "the signature was made by another key, which came with a certificate"
-
-
-@dataclass(frozen=True, slots=True)
-class PublicKey:
-    """A key that signatures are checked with."""
-
-    _key: EllipticCurvePublicKey | RSAPublicKey | Ed25519PublicKey
-
-    def accepts(self, signature: bytes, message: bytes) -> bool:
-        """Whether the signature is this key's over the message.
-
-        ECDSA and RSA may have hashed with any SHA-2: cosign takes SHA-256 for keys in files whatever their size, key
-        services and newer releases take what fits the key (https://github.com/sigstore/cosign/issues/946).
-        """
-        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
-        if isinstance(self._key, Ed25519PublicKey):
-            return _is_valid(self._key, signature, message)
-        return any(_is_valid(self._key, signature, message, *scheme) for scheme in self._schemes())
-
-    def accepts_hash(self, signature: bytes, digest: Digest) -> bool:
-        """Whether the signature is this key's over content of this digest, which is not at hand.
-
-        Raises:
-            SignatureError: nobody can tell: Ed25519 signs the content itself.
-        """
-        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
-        if isinstance(self._key, Ed25519PublicKey):
-            raise SignatureError("an Ed25519 signature of a bare file can't be checked by the file's digest")
-        message = bytes.fromhex(digest.hex)
-        schemes = self._schemes((digest.algorithm,), is_hashed=True)
-        return any(_is_valid(self._key, signature, message, *scheme) for scheme in schemes)
-
-    def _schemes(self, names: Sequence[str] = _HASHES, *, is_hashed: bool = False) -> list[tuple[Any, ...]]:
-        """What ``verify`` of the key's kind takes beside signature and message, for each way in which it may sign."""
-        from cryptography.hazmat.primitives.asymmetric import ec, padding, utils
-
-        schemes: list[tuple[Any, ...]] = []
-        for plain in map(_hash, names):
-            used: HashAlgorithm | Prehashed = utils.Prehashed(plain) if is_hashed else plain
-            if isinstance(self._key, ec.EllipticCurvePublicKey):
-                schemes.append((ec.ECDSA(used),))
-            else:
-                schemes.append((padding.PKCS1v15(), used))
-                schemes.append((padding.PSS(padding.MGF1(plain), padding.PSS.AUTO), used))
-        return schemes
-
-
-def load_public_key(pem: bytes) -> PublicKey:
-    """Reads a public key in PEM form: ECDSA, RSA or Ed25519.
-
-    Raises:
-        UsageError: it is none.
-    """
-    from cryptography.exceptions import UnsupportedAlgorithm
-    from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-    from cryptography.hazmat.primitives.serialization import load_pem_public_key
-
-    try:
-        key = load_pem_public_key(pem)
-    except (ValueError, TypeError, UnsupportedAlgorithm):
-        raise UsageError("not a public key in PEM form", hint=_hint(pem)) from None
-    if not isinstance(key, ec.EllipticCurvePublicKey | rsa.RSAPublicKey | ed25519.Ed25519PublicKey):
-        raise UsageError("only ECDSA, RSA and Ed25519 keys can be used")
-    return PublicKey(key)
 
 
 def is_signature(media_type: str) -> bool:
@@ -202,32 +129,6 @@ def _check_bundle(key: PublicKey, bundle: Mapping[str, Any], digest: Digest) -> 
     if not key.accepts_hash(_decoded(message.get("signature"), "signature"), digest):
         raise SignatureError(foreign)
     return IMAGE_SIGNATURE
-
-
-def _is_valid(key: Any, signature: bytes, *message_and_scheme: Any) -> bool:
-    from cryptography.exceptions import InvalidSignature
-
-    try:
-        key.verify(signature, *message_and_scheme)
-    except (InvalidSignature, ValueError):
-        # ValueError: the key is too small for this hash.
-        return False
-    return True
-
-
-def _hash(name: str) -> HashAlgorithm:
-    from cryptography.hazmat.primitives import hashes
-
-    found: dict[str, HashAlgorithm] = {"sha256": hashes.SHA256(), "sha384": hashes.SHA384(), "sha512": hashes.SHA512()}
-    return found[name]
-
-
-def _hint(pem: bytes) -> str:
-    if b"PRIVATE KEY" in pem:
-        return "this is a private key; cosign public-key gives the other half"
-    if b"BEGIN CERTIFICATE" in pem:
-        return "this is a certificate; openssl x509 -pubkey -noout gives its key"
-    return ""
 
 
 def _object(content: bytes, what: str) -> Mapping[str, Any]:

@@ -1,0 +1,108 @@
+"""Taking stock of a place: which blobs it really holds, so that the next bundle can leave them out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from imgmove.airgap.documents import HeldBlob, Holdings
+from imgmove.engine.verify import verify
+from imgmove.errors import ImgmoveError, UsageError
+from imgmove.model.descriptor import Descriptor
+from imgmove.model.digest import Digest
+from imgmove.model.location import Location, PipeLocation, RegistryLocation, RegistryPrefix
+from imgmove.model.reference import Reference
+from imgmove.ports import Destination, ImageLister, NamedImage, Source, TagLister
+from imgmove.stages.session import Session
+
+
+@dataclass(frozen=True)
+class Stock:
+    """What an inventory found.
+
+    Attributes:
+        skipped: images that could not be read, a line each; what they hold may still be listed for others.
+    """
+
+    holdings: Holdings
+    skipped: Sequence[str]
+
+
+@dataclass
+class _Shelf:
+    """A repository, or a whole file, and its images."""
+
+    place: Source
+    repository: str
+    images: Sequence[NamedImage]
+    label: str
+
+
+def take_stock(session: Session, location: Location) -> Stock:
+    """Asks a place for everything that it holds.
+
+    Args:
+        location: a registry or a prefix in it (``HOST/``, ``HOST/PATH/``), a repository, a layout or an archive.
+
+    Raises:
+        UsageError: the place has no list of what it holds.
+        ImgmoveError: it can't be read.
+    """
+    held: dict[Digest, tuple[int, dict[str, None]]] = {}
+    images: list[tuple[str, Digest]] = []
+    skipped: list[str] = []
+    for shelf in _shelves(session, location):
+        for image in shelf.images:
+            names = [f"{shelf.label}{name}" for name in image.names] or [str(image.descriptor.digest)]
+            try:
+                blobs = _present(session, shelf.place, image.descriptor)
+            except ImgmoveError as error:
+                skipped.append(f"{names[0]}: {error.message}")
+                continue
+            images += [(name, image.descriptor.digest) for name in names]
+            for blob in blobs:
+                places = held.setdefault(blob.digest, (blob.size, {}))[1]
+                places.update({shelf.repository: None} if shelf.repository else {})
+    blobs_held = [HeldBlob(digest, size, tuple(places)) for digest, (size, places) in sorted(held.items())]
+    return Stock(Holdings(str(location), images, blobs_held), skipped)
+
+
+def _present(session: Session, place: Source, root: Descriptor) -> Sequence[Descriptor]:
+    """The blobs below a root that are there, whatever its manifests say."""
+    has = place.has if isinstance(place, Destination) else None
+    found = verify(place, root, session.pool, with_referrers=True, has=has)
+    missing = {fault.descriptor.digest for fault in found.faults}
+    return [blob for blob in found.blobs if blob.digest not in missing]
+
+
+def _shelves(session: Session, location: Location) -> Iterator[_Shelf]:
+    if isinstance(location, RegistryPrefix):
+        asked = partial(session.endpoints.registries.repositories, location.host, location.path)
+        for name in sorted(session.run.persist(f"listing {location}", lambda: list(asked()))):
+            yield _repository(session, Reference.parse_at(location.host, name, default_tag=""))
+        return
+    if isinstance(location, RegistryLocation):
+        yield _repository(session, location.reference)
+        return
+    location = session.endpoints.looked_up(location)
+    if isinstance(location, PipeLocation):
+        raise UsageError("an inventory is of a place, not of a pipe")
+    source = session.endpoints.source(location)
+    if not isinstance(source, ImageLister) or not isinstance(source, Source):
+        raise UsageError(f"{location} has no list of what it holds")
+    yield _Shelf(source, "", source.images(), "")
+
+
+def _repository(session: Session, reference: Reference) -> _Shelf:
+    # The destination's side of a repository is also a source, and the one that can be asked what it has.
+    place = session.endpoints.destination(RegistryLocation(reference))
+    assert isinstance(place, Source)
+    assert isinstance(place, TagLister)
+    tags = session.run.persist(f"listing {reference.name}", lambda: list(place.tags()))
+    images: dict[Digest, tuple[Descriptor, list[str]]] = {}
+    for tag in tags:
+        root = session.run.persist(f"resolving {reference.name}:{tag}", partial(place.resolve, tag))
+        images.setdefault(root.digest, (root, []))[1].append(tag)
+    listed = [NamedImage(root, tuple(tags)) for root, tags in images.values()]
+    return _Shelf(place, reference.repository, listed, f"{reference.name}:")

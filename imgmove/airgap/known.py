@@ -1,0 +1,89 @@
+"""What the far side is known to hold, out of receipts, inventories, requests and older bundles."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from imgmove.airgap.documents import LARGEST, Acceptor, Holdings, Request, unseal
+from imgmove.errors import MalformedContent, NotFound
+from imgmove.model.digest import Digest
+from imgmove.model.location import parse_path_location
+from imgmove.stages.session import Session
+from imgmove.wire.files import LocalFiles
+
+
+@dataclass
+class FarSide:
+    """What need not be carried.
+
+    Attributes:
+        held: blobs with the repositories in which they are.
+        request: when there is one, all but its blobs is there.
+    """
+
+    held: dict[Digest, set[str]] = field(default_factory=dict)
+    request: Request | None = None
+
+    def __call__(self, digest: Digest) -> tuple[str, ...] | None:
+        """Where a blob is that need not be carried; None for one that has to be."""
+        if digest in self.held:
+            return tuple(sorted(self.held[digest]))
+        if self.request is not None and all(digest not in image.blobs for image in self.request.images):
+            return ()
+        return None
+
+    def add(self, digest: Digest, repositories: Sequence[str] = ()) -> None:
+        """Notes a blob."""
+        self.held.setdefault(digest, set()).update(repositories)
+
+
+def read_far_side(
+    session: Session, have: Sequence[str], since: Sequence[str], request: str, accepts: Acceptor | None
+) -> FarSide:
+    """Reads all that is known of the far side.
+
+    Args:
+        have: files of inventories and receipts.
+        since: older bundles, which are taken to have arrived.
+        request: a file, or nothing.
+        accepts: as for `unseal`; None to take documents without a signature.
+
+    Raises:
+        NotFound, UsageError, ContentError: a file is missing, something else, or was changed.
+    """
+    known = FarSide()
+    for path in have:
+        _, content = unseal(read_document(path), path, ("inventory", "receipt"), accepts)
+        for blob in _holdings(content, path).blobs:
+            known.add(blob.digest, blob.repositories)
+    for path in since:
+        index = session.endpoints.bundle([getattr(parse_path_location(path), "path", path)]).index
+        for blob_descriptor in index.blobs:
+            known.add(blob_descriptor.digest)
+        for assumed in index.assumed:
+            known.add(assumed.descriptor.digest, assumed.repositories)
+    if request:
+        _, content = unseal(read_document(request), request, ("request",), accepts)
+        known.request = Request.from_json(content)
+    return known
+
+
+def read_document(path: str) -> bytes:
+    """A small file.
+
+    Raises:
+        NotFound, LocalError: it can't be read.
+    """
+    files = LocalFiles()
+    if files.status(path) is None:
+        raise NotFound(f"{path}: no such file")
+    return files.read_at(path, 0, LARGEST + 1)
+
+
+def _holdings(content: object, path: str) -> Holdings:
+    assert isinstance(content, dict)
+    try:
+        return Holdings.from_json(content)
+    except MalformedContent as error:
+        raise MalformedContent(f"{path}: {error.message}") from None

@@ -1,0 +1,173 @@
+"""``bundle inspect``, ``verify`` and ``inventory``."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from imgmove.cli.bundling import bundle_path, public_key
+from imgmove.cli.messages import clean, counted, size, write, write_json
+from imgmove.cli.options import Access, Output, Running, make_settings
+from imgmove.model.location import parse_location
+
+if TYPE_CHECKING:
+    from imgmove.airgap.inspection import BundleInspection
+    from imgmove.wire.signing import PublicKey
+
+
+def inspect(
+    files: Annotated[list[str], typer.Argument(metavar="FILE...", help="A bundle, or its volumes.")],
+    running: Running,
+    output: Output,
+    key: Annotated[
+        str, typer.Option(metavar="FILE", show_default=False, help="The public key that must have signed it.")
+    ] = "",
+    since: Annotated[
+        str, typer.Option(metavar="BUNDLE", show_default=False, help="The last bundle, to say what is new.")
+    ] = "",
+) -> None:
+    """Show what is in a bundle: images, platforms, sizes, signatures and SBOMs, licences."""
+    from imgmove.airgap.inspection import inspect_bundle
+    from imgmove.cli.session import watched_session
+
+    trusted = public_key(key)
+    with watched_session(make_settings(running), output) as session:
+        bundle = session.endpoints.bundle([bundle_path(file) for file in files])
+        if trusted is not None:
+            bundle.check_signature(trusted.accepts)
+        last = session.endpoints.bundle([bundle_path(since)]) if since else None
+        found = inspect_bundle(bundle, last, signature="valid" if trusted is not None else "")
+    if output.json:
+        write_json(found.to_json())
+    else:
+        _show(found)
+
+
+def verify(
+    files: Annotated[list[str], typer.Argument(metavar="FILE...", help="A bundle, its volumes, or one paper.")],
+    running: Running,
+    output: Output,
+    key: Annotated[
+        str, typer.Option(metavar="FILE", show_default=False, help="The public key that must have signed it.")
+    ] = "",
+) -> None:
+    """Hash every byte of a bundle, without a destination; missing and damaged volumes are named.
+
+    Receipts, inventories and requests can be verified too.
+    """
+    trusted = public_key(key)
+    paths = [bundle_path(file) for file in files]
+    if len(paths) == 1 and _is_paper(paths[0]):
+        _verify_paper(paths[0], trusted, output)
+        return
+    from imgmove.airgap.check import check
+    from imgmove.cli.session import watched_session
+
+    with watched_session(make_settings(running), output) as session:
+        found = check(session, session.endpoints.bundle(paths), trusted)
+    if output.json:
+        write_json(found.to_json())
+    else:
+        for line in found.faults:
+            write(sys.stdout, clean(line))
+        for name in found.affected:
+            write(sys.stdout, clean(f"needs it: {name}"))
+        if not found.faults:
+            index = found.bundle.index
+            signed = ", signed by the key" if found.is_signed else ""
+            total = size(sum(blob.size for blob in index.blobs))
+            counts = f"{counted(len(index.images), 'image')}, {counted(len(index.blobs), 'blob')}, {total}{signed}"
+            write(sys.stdout, f"{found.bundle.bundle_id}: {counts}")
+    found.raise_faults()
+
+
+def inventory(
+    place: Annotated[str, typer.Argument(metavar="LOCATION", help="A registry (HOST/), a repository, a layout.")],
+    access: Access,
+    running: Running,
+    output: Output,
+    file: Annotated[
+        str, typer.Option("--output", "-o", metavar="FILE", show_default=False, help="Where to; else stdout.")
+    ] = "",
+    sign_key: Annotated[
+        str, typer.Option(metavar="FILE", show_default=False, help="The private key to sign it with.")
+    ] = "",
+) -> None:
+    """List the blobs that a place really holds, for bundle create --have."""
+    location = parse_location(place)
+    settings = make_settings(running, access.side())
+    from imgmove.airgap.documents import seal
+    from imgmove.airgap.inventory import take_stock
+    from imgmove.cli.bundling import signing_key
+    from imgmove.cli.session import make_messages, watched_session
+    from imgmove.wire.files import LocalFiles
+
+    key, messages = signing_key(sign_key, settings), make_messages(output)
+    with watched_session(settings, output) as session:
+        stock = take_stock(session, location)
+    for line in stock.skipped:
+        messages.note(f"left out: {line}")
+    sealed = seal("inventory", stock.holdings.to_json(), key.sign if key is not None else None)
+    if not file:
+        write(sys.stdout, sealed.decode().rstrip("\n"))
+        return
+    LocalFiles().write(file, sealed)
+    blobs = stock.holdings.blobs
+    if output.json:
+        write_json({"file": file, "images": len(stock.holdings.images), "blobs": len(blobs)})
+    else:
+        total = size(sum(blob.size for blob in blobs))
+        write(
+            sys.stdout,
+            clean(f"{file}: {counted(len(stock.holdings.images), 'image')}, {counted(len(blobs), 'blob')}, {total}"),
+        )
+
+
+def _show(found: BundleInspection) -> None:
+    index = found.bundle.index
+    write(sys.stdout, f"bundle      {found.bundle.bundle_id}")
+    write(sys.stdout, clean(f"made by     {index.tool}"))
+    write(sys.stdout, f"signature   {found.signature}")
+    if found.bundle.volumes is not None:
+        write(sys.stdout, f"volumes     {len(found.bundle.volumes.expected)}")
+    write(sys.stdout, f"blobs       {len(index.blobs)}, {size(found.blob_bytes)}")
+    if index.assumed:
+        total = size(sum(item.descriptor.size for item in index.assumed))
+        write(sys.stdout, f"left out    {len(index.assumed)}, {total}")
+    for line in found.faults:
+        write(sys.stdout, clean(f"fault       {line}"))
+    write(sys.stdout, "")
+    rows = [("IMAGE", "PLATFORMS", "SIZE", "CARRIED", "WITH", "LICENCES")]
+    for image in found.images:
+        mark = "* " if image.is_new else ""
+        name = ", ".join(image.names) or str(image.descriptor.digest)
+        kinds = [f"{image.referrers.count(kind)} {kind}" for kind in dict.fromkeys(image.referrers)]
+        cells = (", ".join(image.platforms), size(image.size), size(image.carried), ", ".join(kinds))
+        rows.append((f"{mark}{name}", *cells, ", ".join(image.licences)))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        write(sys.stdout, clean("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()))
+    if any(image.is_new for image in found.images):
+        write(sys.stdout, "* not in the last bundle")
+
+
+def _is_paper(path: str) -> bool:
+    from imgmove.wire.files import LocalFiles
+
+    files = LocalFiles()
+    status = files.status(path)
+    return status is not None and not status.is_folder and files.read_at(path, 0, 1) == b"{"
+
+
+def _verify_paper(path: str, key: PublicKey | None, output: Output) -> None:
+    from imgmove.airgap.documents import unseal
+    from imgmove.airgap.known import read_document
+
+    kind, _ = unseal(read_document(path), path, accepts=key.accepts if key is not None else None)
+    if output.json:
+        write_json({"kind": kind, "signature_checked": key is not None})
+        return
+    signed = ", signed by the key" if key is not None else ""
+    write(sys.stdout, clean(f"{path}: a {kind}, as it was written{signed}"))
