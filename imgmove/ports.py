@@ -76,6 +76,22 @@ class Source(Protocol):
 
 
 @runtime_checkable
+class InRegistry(Protocol):
+    """A repository of a registry, whose other repositories may take blobs from it.
+
+    Attributes:
+        registry: the same text for all repositories that may mount from one another.
+        repository: this one's name.
+    """
+
+    @property
+    def registry(self) -> str: ...
+
+    @property
+    def repository(self) -> str: ...
+
+
+@runtime_checkable
 class RangedSource(Protocol):
     """A source from which parts of a blob can be read side by side."""
 
@@ -272,19 +288,8 @@ class PipeTaker(Protocol):
 
 
 @runtime_checkable
-class BlobMounter(Protocol):
-    """A repository that can take a blob from another of the same registry (distribution spec, *Mounting Blobs*).
-
-    Attributes:
-        registry: the same text for all repositories that may mount from one another.
-        repository: this one's name.
-    """
-
-    @property
-    def registry(self) -> str: ...
-
-    @property
-    def repository(self) -> str: ...
+class BlobMounter(InRegistry, Protocol):
+    """A repository that can take a blob from another of the same registry (distribution spec, *Mounting Blobs*)."""
 
     def mount(self, descriptor: Descriptor, repository: str) -> BlobWriter | None:
         """None when the blob is mounted; else an upload, which the registry began instead."""

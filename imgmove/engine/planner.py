@@ -21,6 +21,7 @@ from imgmove.model.platform import Platform
 from imgmove.ports import (
     BlobMounter,
     Destination,
+    InRegistry,
     Knowledge,
     ManifestMaker,
     NamedImage,
@@ -269,7 +270,7 @@ class _Planner:
         result = blob if is_converted else None
         if not isinstance(destination, BlobMounter):
             return _Status("send")
-        if isinstance(source, BlobMounter) and source.registry == destination.registry and not is_converted:
+        if isinstance(source, InRegistry) and source.registry == destination.registry and not is_converted:
             return _Status("mount", source.repository)
         candidates = self._knowledge.repositories_with(destination.registry, blob.digest) if self._knowledge else ()
         for repository in candidates:

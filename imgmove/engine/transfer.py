@@ -18,6 +18,7 @@ from imgmove.model.manifest import Node
 from imgmove.ports import (
     BlobMounter,
     Destination,
+    InRegistry,
     Knowledge,
     NamedImage,
     Note,
@@ -243,6 +244,8 @@ class _Transfer:
             return
         if isinstance(blob.destination, BlobMounter):
             self._knowledge.saw_blob(blob.destination.registry, blob.destination.repository, result.digest)
+        if isinstance(blob.source, InRegistry):
+            self._knowledge.saw_blob(blob.source.registry, blob.source.repository, blob.descriptor.digest)
         if blob.recipe and blob.fate != "present":
             self._knowledge.learned_conversion(blob.descriptor.digest, blob.recipe.name, result)
 

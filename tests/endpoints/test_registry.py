@@ -219,9 +219,16 @@ def test_blobs_are_mounted_from_siblings(quick: Settings, registry: RegistryServ
     registry.forget()
     assert move(quick, layout, f"{registry.host}/three:1").error is None
     assert registry.received("PUT upload") > len(BIG), "without knowledge it is sent again"
+    (Path(quick.knowledge_file)).unlink()
     registry.forget()
     assert move(quick, f"{registry.host}/three:1", f"{registry.host}/four:1").error is None
     assert registry.received("PUT upload") == 0, "a sibling needs no knowledge"
+    (Path(quick.knowledge_file)).unlink()
+    archive = f"{Path(quick.knowledge_file).parent}.tar"
+    assert move(quick, f"{registry.host}/four:1", archive).error is None
+    registry.forget()
+    assert move(quick, archive, f"{registry.host}/five:1").error is None
+    assert registry.received("PUT upload") == 0, "what was read in one repository is mounted in the next"
 
 
 def test_wrong_knowledge_costs_a_request(quick: Settings, registry_factory: Factory, layout: str) -> None:
