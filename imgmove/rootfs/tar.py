@@ -12,6 +12,7 @@ from typing import Literal, Protocol
 
 from imgmove.errors import MalformedContent, Truncated
 from imgmove.ports import Files, Reader
+from imgmove.rootfs.pax import make_record, read_records
 from imgmove.streams import BLOCK as READ_BLOCK
 
 BLOCK = 512
@@ -143,7 +144,7 @@ class Scan:
     def __iter__(self) -> Iterator[Member]:
         extensions: dict[str, str] = {}
         while (header := self._header()) is not None:
-            size = _number(header[124:136], "size")
+            size = number(header[124:136], "size")
             flag = header[156:157]
             if flag in (b"x", b"g", b"L", b"K"):
                 extensions.update(_extension(flag, self._extended(size)))
@@ -152,7 +153,7 @@ class Scan:
             extensions = {}
             self.left = member.size
             yield member
-            padding = _padded(member.size) - member.size
+            padding = padded(member.size) - member.size
             self._stream.skip(self.left + padding)
             self._offset += member.size + padding
 
@@ -185,9 +186,9 @@ class Scan:
     def _extended(self, size: int) -> bytes:
         if size > _LONGEST_EXTENSION:
             raise MalformedContent(f"a tar header of {size} bytes is over the limit of {_LONGEST_EXTENSION}")
-        content = self._stream.read(_padded(size))
+        content = self._stream.read(padded(size))
         self._offset += len(content)
-        if len(content) < _padded(size):
+        if len(content) < padded(size):
             raise Truncated("the tar ends in the middle of a header")
         return content[:size]
 
@@ -200,7 +201,7 @@ def is_tar(start: bytes) -> bool:
 def has_checksum(header: bytes) -> bool:
     """Whether a header block's checksum is right, summed unsigned or, as some old programs did, signed."""
     try:
-        stated = _number(header[148:156], "checksum")
+        stated = number(header[148:156], "checksum")
     except MalformedContent:
         return False
     blanked = header[:148] + b"        " + header[156:]
@@ -212,17 +213,23 @@ def make_header(name: str, size: int, *, is_folder: bool = False) -> bytes:
     encoded = name.encode("utf-8", "surrogateescape")
     if len(encoded) <= 100:
         return _ustar(encoded, size, b"5" if is_folder else b"0", 0o755 if is_folder else 0o644)
-    record = _pax_record(b"path", encoded)
-    extension = _ustar(b"pax", len(record), b"x", 0o644) + record + bytes(_padded(len(record)) - len(record))
-    return extension + _ustar(encoded[:100], size, b"5" if is_folder else b"0", 0o755 if is_folder else 0o644)
+    return make_extension(make_record(b"path", encoded)) + _ustar(
+        encoded[:100], size, b"5" if is_folder else b"0", 0o755 if is_folder else 0o644
+    )
+
+
+def make_extension(records: bytes) -> bytes:
+    """The blocks that hold pax records for the header that follows."""
+    return _ustar(b"pax", len(records), b"x", 0o644) + records + bytes(padding(len(records)))
 
 
 def padding(size: int) -> int:
     """How many zeros follow content of ``size`` bytes."""
-    return _padded(size) - size
+    return padded(size) - size
 
 
-def _padded(size: int) -> int:
+def padded(size: int) -> int:
+    """``size`` bytes in whole blocks."""
     return (size + BLOCK - 1) // BLOCK * BLOCK
 
 
@@ -246,28 +253,9 @@ def _extension(flag: bytes, content: bytes) -> Mapping[str, str]:
     return _pax_records(content) if flag == b"x" else {}
 
 
-def _pax_record(key: bytes, value: bytes) -> bytes:
-    body = b" " + key + b"=" + value + b"\n"
-    length = len(body)
-    while len(str(length)) + len(body) != length:
-        length = len(str(length)) + len(body)
-    return str(length).encode("ascii") + body
-
-
 def _pax_records(content: bytes) -> dict[str, str]:
-    records: dict[str, str] = {}
-    position = 0
-    while position < len(content):
-        digits, blank, _ = content[position : position + 20].partition(b" ")
-        length = int(digits) if blank and digits.isdigit() else 0
-        record = content[position + len(digits) + 1 : position + length]
-        key, equals, value = record.removesuffix(b"\n").partition(b"=")
-        if length <= len(digits) or not equals or not record.endswith(b"\n"):
-            raise MalformedContent("a tar's pax header is broken")
-        if (name := _text(key)) in _EXTENDED:
-            records[name] = value.decode("utf-8", "surrogateescape")
-        position += length
-    return records
+    records = ((_text(key), value) for key, value in read_records(content))
+    return {name: value.decode("utf-8", "surrogateescape") for name, value in records if name in _EXTENDED}
 
 
 def _name(header: bytes) -> str:
@@ -287,8 +275,12 @@ def _decimal(text: str) -> int:
     return int(text)
 
 
-def _number(field: bytes, what: str) -> int:
-    """An octal field, or GNU's binary form of it (first bit set)."""
+def number(field: bytes, what: str) -> int:
+    """What a header's octal field says, or GNU's binary form of it (first bit set).
+
+    Raises:
+        MalformedContent: it is no number that ``what`` can be.
+    """
     if field[0] & 0x80:
         value = int.from_bytes(bytes([field[0] & 0x7F]) + field[1:], "big")
     else:
