@@ -9,10 +9,12 @@ from imgmove.model.location import Location, parse_location, parse_path_location
 from imgmove.model.platform import Platform
 from imgmove.settings import Settings, SideOptions
 from imgmove.stages import copy as _copying
+from imgmove.stages import import_ as _importing
 from imgmove.stages import inspect as _inspecting
 from imgmove.stages import lists as _lists
 from imgmove.stages import names as _names
 from imgmove.stages import verify as _verifying
+from imgmove.stages.import_ import ImportOptions
 from imgmove.stages.inspect import Inspection
 from imgmove.stages.options import CopyOptions
 from imgmove.stages.report import CopyReport
@@ -27,6 +29,7 @@ Places = Place | Sequence[Place]
 __all__ = [
     "CopyOptions",
     "CopyReport",
+    "ImportOptions",
     "Inspection",
     "Session",
     "Settings",
@@ -34,6 +37,7 @@ __all__ = [
     "VerifyReport",
     "copy",
     "delete",
+    "import_rootfs",
     "inspect",
     "load",
     "repos",
@@ -79,6 +83,22 @@ def load(archive: str, to: Place, options: CopyOptions | None = None, *, session
     """Moves every image of an archive or layout below a destination, under their own names."""
     with _session(session) as own:
         return _copying.copy(own, [parse_path_location(archive)], _several(to), options, every=True)
+
+
+def import_rootfs(
+    rootfs: str, destination: Place, options: ImportOptions | None = None, *, session: Session | None = None
+) -> CopyReport:
+    """Makes an image out of a root file system, alone or as one more layer on another image.
+
+    Args:
+        rootfs: a tar file (plain, or compressed with gzip, xz, bzip2 or zstd), a folder, ``-`` for a tar on stdin, or
+            an http(s) URL of a tar.
+
+    Raises:
+        UsageError: a change is malformed, or this is no root file system; nothing was written.
+    """
+    with _session(session) as own:
+        return _importing.import_rootfs(own, rootfs, _located(destination), options)
 
 
 def inspect(image: Place, platform: str | None = None, *, session: Session | None = None) -> Inspection:

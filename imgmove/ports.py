@@ -140,7 +140,7 @@ class Arrival:
     Attributes:
         key: the pipe's own word for it, by which its later answers refer to it.
         digest: None when only the hash of the bytes will tell.
-        size: of the bytes as they lie in the pipe.
+        size: of the bytes as they lie in the pipe; None when only their end will tell, as it does the digest.
         diff_id: the digest of the uncompressed layer, where the pipe tells it beforehand.
         reader: the bytes; must be read, or skipped by asking for the next arrival, in order.
         compression: of these bytes, judged by how they start: ``none``, ``gzip``, ``zstd``, ``xz`` or ``bzip2``.
@@ -148,7 +148,7 @@ class Arrival:
 
     key: str
     digest: Digest | None
-    size: int
+    size: int | None
     diff_id: Digest | None
     reader: Reader
     compression: str = "none"

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from imgmove.cli import bundle_reading, bundling, copying, naming, reading, serving
+from imgmove.cli import bundle_reading, bundling, copying, importing, naming, reading, serving
 from imgmove.cli.groups import grouped
 from imgmove.version import __version__
 
@@ -56,6 +56,7 @@ for command in (
     copying.copy,
     copying.save,
     copying.load,
+    importing.import_,
     reading.inspect,
     reading.tags,
     reading.repos,
@@ -66,7 +67,7 @@ for command in (
     naming.login,
     naming.logout,
 ):
-    app.command(command.__name__)(grouped(command))
+    app.command(command.__name__.rstrip("_"))(grouped(command))
 
 bundle = typer.Typer(
     name="bundle",

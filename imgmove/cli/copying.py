@@ -41,13 +41,13 @@ def copy(
     settings = make_settings(running, source.side(), destination.side(), moving.limit_rate)
     options = moving.options(all_tags=all_tags, additional_tags=tuple(additional_tag or ()))
     located = [parse_location(text) for text in destinations]
-    _check_stdout(located, output)
+    check_stdout(located, output)
     from imgmove.cli.session import make_messages, watched_session
     from imgmove.stages.copy import copy as move
 
     with watched_session(settings, output) as session:
         report = move(session, [parse_location(text) for text in sources], located, options)
-    _show(report, output, make_messages(output), is_archive_on_stdout=_has_pipe(located))
+    show(report, output, make_messages(output), is_archive_on_stdout=_has_pipe(located))
 
 
 def save(
@@ -67,13 +67,13 @@ def save(
     """
     settings = make_settings(running, source.side(), limit_rate=moving.limit_rate)
     target = _archive(file) if file else PipeLocation()
-    _check_stdout([target], output)
+    check_stdout([target], output)
     from imgmove.cli.session import make_messages, watched_session
     from imgmove.stages.copy import copy as move
 
     with watched_session(settings, output) as session:
         report = move(session, [parse_location(text) for text in images], [target], moving.options())
-    _show(report, output, make_messages(output), is_archive_on_stdout=not file)
+    show(report, output, make_messages(output), is_archive_on_stdout=not file)
 
 
 def load(
@@ -97,13 +97,13 @@ def load(
     if not file and sys.stdin.isatty():
         raise UsageError("stdin is a terminal", hint="name the archive with -i FILE")
     located = parse_location(to)
-    _check_stdout([located], output)
+    check_stdout([located], output)
     from imgmove.cli.session import make_messages, watched_session
     from imgmove.stages.copy import copy as move
 
     with watched_session(settings, output) as session:
         report = move(session, [archive], [located], moving.options(), every=True)
-    _show(report, output, make_messages(output), is_archive_on_stdout=_has_pipe([located]))
+    show(report, output, make_messages(output), is_archive_on_stdout=_has_pipe([located]))
 
 
 def _archive(file: str) -> Location:
@@ -118,7 +118,12 @@ def _has_pipe(locations: Sequence[Location]) -> bool:
     return any(isinstance(location, PipeLocation) for location in locations)
 
 
-def _check_stdout(locations: Sequence[Location], output: Output) -> None:
+def check_stdout(locations: Sequence[Location], output: Output) -> None:
+    """Makes sure that an archive may go to stdout, if it is to.
+
+    Raises:
+        UsageError: it may not.
+    """
     if not _has_pipe(locations):
         return
     if output.json:
@@ -127,7 +132,8 @@ def _check_stdout(locations: Sequence[Location], output: Output) -> None:
         raise UsageError("an archive makes no sense on a terminal", hint="redirect stdout, or name a file with -o")
 
 
-def _show(report: CopyReport, output: Output, messages: Messages, *, is_archive_on_stdout: bool) -> None:
+def show(report: CopyReport, output: Output, messages: Messages, *, is_archive_on_stdout: bool) -> None:
+    """Prints what became of the images, and raises what the exit status should be made of."""
     failed = [image for image in report.images if image.error is not None]
     if output.json:
         write_json(report.to_json())

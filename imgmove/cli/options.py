@@ -15,7 +15,7 @@ from imgmove.model.platform import Platform
 from imgmove.settings import Settings, SideOptions
 from imgmove.stages.options import CopyOptions
 
-_RATE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([kKmMgG]?)(i?)[bB]?(?:/s)?")
+_BYTES = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([kKmMgGtT]?)(i?)[bB]?")
 
 
 class Compression(StrEnum):
@@ -222,11 +222,24 @@ def parse_rate(text: str) -> int:
     Raises:
         UsageError: not a rate.
     """
-    match = _RATE.fullmatch(text.strip())
+    return _bytes(text.strip().removesuffix("/s"), f"not a rate: {text!r:.40}")
+
+
+def parse_size(text: str) -> int:
+    """Bytes, written as in `parse_rate`.
+
+    Raises:
+        UsageError: not a size.
+    """
+    return _bytes(text.strip(), f"not a size: {text!r:.40}")
+
+
+def _bytes(text: str, complaint: str) -> int:
+    match = _BYTES.fullmatch(text)
     if not match:
-        raise UsageError(f"not a rate: {text!r:.40}", hint="write it like 500k, 20M or 1.5G")
+        raise UsageError(complaint, hint="write it like 500k, 20M or 1.5G")
     number, unit, binary = match.groups()
-    factor = (1024 if binary else 1000) ** ("kmg".index(unit.lower()) + 1) if unit else 1
+    factor = (1024 if binary else 1000) ** ("kmgt".index(unit.lower()) + 1) if unit else 1
     return int(float(number) * factor)
 
 

@@ -30,7 +30,10 @@ from imgmove.wire.files import LocalFiles
 if TYPE_CHECKING:
     from imgmove.endpoints.bundle import Bundle, BundleFile, BundleOptions, BundleStream
     from imgmove.endpoints.engines import Engines
+    from imgmove.endpoints.layout import Layout
     from imgmove.endpoints.registry import Registries
+    from imgmove.endpoints.rootfs import Rootfs
+    from imgmove.engine.run import Run
 
 Endpoint = TypeVar("Endpoint")
 _SPOOL_BLOCK = 1 << 20
@@ -188,6 +191,43 @@ class Endpoints:
             self._engines = Engines(self._settings)
         return self._engines
 
+    def scratch(self) -> Layout:
+        """A layout in a temporary folder that goes away with this."""
+        from imgmove.endpoints.layout import Layout
+
+        try:
+            path = tempfile.mkdtemp(prefix="imgmove-")
+        except OSError as error:
+            raise LocalError(
+                f"no temporary folder can be made: {error.strerror}", hint="TMPDIR says where there is room"
+            ) from error
+        self._temporary.append(path)
+        return Layout.writable(self._files, path)
+
+    def rootfs(self, text: str, run: Run, *, latest: int | None = None, most: int | None = None) -> Rootfs:
+        """Opens a root file system: ``-`` for stdin, a URL, a tar, or a folder.
+
+        Args:
+            run: how patiently a URL is read.
+            latest: seconds since 1970 that no time of a folder's files may be after.
+            most: bytes that the unpacked tar may have; None for any number.
+
+        Raises:
+            NotFound: there is none.
+            UsageError: it is no tar.
+            ImgmoveError: it can't be read.
+        """
+        from imgmove.endpoints import rootfs
+
+        if text == "-":
+            return rootfs.open_pipe(self._stdin or sys.stdin.buffer, most=most)
+        if text.lower().startswith(("http://", "https://")):
+            return rootfs.open_download(text, self._settings, run, most=most)
+        path = os.path.expanduser(text)
+        if rootfs.is_folder(path):
+            return rootfs.open_folder(path, latest=latest, most=most)
+        return rootfs.open_file(path, most=most)
+
     @property
     def registries(self) -> Registries:
         """The hosts that this command speaks to."""
@@ -208,7 +248,7 @@ class Endpoints:
             self._registries.close()
         self._files.close()
         for path in self._temporary:
-            os.unlink(path)
+            shutil.rmtree(path, ignore_errors=True) if os.path.isdir(path) else os.unlink(path)
         self._temporary.clear()
 
     def _once(self, key: tuple[str, str], make: Callable[[], Endpoint]) -> Endpoint:

@@ -113,10 +113,8 @@ class _PipeMover:
             return
         peek = PeekReader(self.piping.run.watched(SidedReader(arrival.reader), arrival.key), _TAR_BLOCK)
         recipe = self._recipe(arrival, peek.start)
-        if recipe is None and arrival.digest is not None:
-            named = Descriptor(media_types.OCTET_STREAM, arrival.digest, arrival.size)
-            if self._is_there(arrival, named):
-                return
+        if recipe is None and self._is_there(arrival, _named(arrival)):
+            return
         if isinstance(self.piping.destination, SequentialDestination) and (recipe or arrival.digest is None):
             raise UsageError(
                 "these layers get their digests only when they have been read, which is too late for another pipe",
@@ -139,7 +137,7 @@ class _PipeMover:
         return self.piping.knowledge.converted(plain, Recipe("none", after, self._level).name)
 
     def _send(self, arrival: Arrival, peek: PeekReader, recipe: Recipe | None) -> None:
-        named = Descriptor(media_types.OCTET_STREAM, arrival.digest, arrival.size) if arrival.digest else None
+        named = _named(arrival)
         plain: Reader = SidedReader(VerifyingReader(peek, ContentCheck(named))) if named else HashingReader(peek)
         stored = HashingReader(self._converted(plain, recipe)) if recipe else plain
         self.piping.run.observer.on(BlobStarted(arrival.key, arrival.key[:12], None if recipe else arrival.size))
@@ -214,7 +212,8 @@ class _PipeMover:
             return None
         assert self.piping.conversions is not None
         before = arrival.compression
-        if before == "none" and not _is_tar(start):
+        # What has no digest yet is a layer for sure; anything may have one.
+        if before == "none" and arrival.digest is not None and not _is_tar(start):
             return None
         is_asked_for = self.piping.conversions.compression is not None or before == "none"
         if before == after or before not in _LAYERS or not is_asked_for:
@@ -335,6 +334,13 @@ class _PipeMover:
     def _tell_finished(self, descriptor: Descriptor, how: Literal["sent", "present"]) -> None:
         key = str(descriptor.digest)
         self.piping.run.observer.on(BlobFinished(key, descriptor.digest.short, descriptor.size, how))
+
+
+def _named(arrival: Arrival) -> Descriptor | None:
+    """What the pipe says that comes; None when only the hash of the bytes will tell."""
+    if arrival.digest is None or arrival.size is None:
+        return None
+    return Descriptor(media_types.OCTET_STREAM, arrival.digest, arrival.size)
 
 
 def _is_tar(start: bytes) -> bool:

@@ -19,8 +19,12 @@ _ARCHITECTURES = {
     "i686": "386",
     "armhf": "arm",
     "armel": "arm",
+    "armv6l": "arm",
+    "armv7l": "arm",
+    "armv8l": "arm",
+    "loongarch64": "loong64",
 }
-_NAMED_VARIANTS = {"armhf": "v7", "armel": "v6"}
+_NAMED_VARIANTS = {"armhf": "v7", "armel": "v6", "armv6l": "v6", "armv7l": "v7", "armv8l": "v8"}
 _VARIANT = re.compile(r"v?([0-9]{1,3})(?:\.([0-9]{1,2}))?")
 _VERSION_STEP = 100
 """How much one version of a processor family weighs in a rank; more than any minor version can."""

@@ -7,7 +7,12 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from imgmove.errors import UsageError
 from imgmove.model.connection import ProxyRules
+from imgmove.model.platform import Platform
+
+_LONGEST_DATE = 11
+"""Digits; the year 5138 has to do."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +93,25 @@ class Environment:
         if not cache:
             cache = self._at_home("Library", "Caches") if sys.platform == "darwin" else self._at_home(".cache")
         return os.path.join(cache, "imgmove")
+
+    @property
+    def source_date(self) -> int | None:
+        """``SOURCE_DATE_EPOCH``: seconds since 1970 that stand for now, so that builds can be repeated.
+
+        Raises:
+            UsageError: it is set to something else.
+        """
+        text = self["SOURCE_DATE_EPOCH"]
+        if not text:
+            return None
+        if not text.isascii() or not text.isdigit() or len(text) > _LONGEST_DATE:
+            raise UsageError(f"SOURCE_DATE_EPOCH is {text!r:.40}, not a number of seconds since 1970")
+        return int(text)
+
+    @property
+    def platform(self) -> Platform:
+        """What images for this machine are for; containers are Linux, whatever runs them."""
+        return Platform.parse(f"linux/{os.uname().machine}")
 
     @property
     def proxies(self) -> ProxyRules:
