@@ -127,18 +127,20 @@ class _Import:
 
     def run(self, *, is_alone: bool) -> CopyReport:
         destination = self.target.destination
-        if is_alone and not isinstance(destination, SequentialDestination):
-            return self._in_one_pass()
+        if is_alone and isinstance(destination, Destination) and not isinstance(destination, SequentialDestination):
+            return self._in_one_pass(destination)
         # The layer first, since only then the manifest is known; the rest is then planned and moved like any image.
-        place = self.session.endpoints.scratch() if isinstance(destination, OutlinedDestination) else destination
+        takes_it_now = isinstance(destination, Destination) and not isinstance(destination, OutlinedDestination)
+        place = destination if takes_it_now else self.session.endpoints.scratch()
+        assert isinstance(place, Destination)
         assert isinstance(place, Source)
         move_pipe(self.pipe, self._piping(place, lambda _: None))
         self.pipe.arrived_at(place)
         unchanged = CopyOptions(referrers=False, format=self.options.format)
         return move(self.session, [(self.origin, self.target)], unchanged)
 
-    def _in_one_pass(self) -> CopyReport:
-        (moved,) = move_pipe(self.pipe, self._piping(self.target.destination, self._names))
+    def _in_one_pass(self, destination: Destination) -> CopyReport:
+        (moved,) = move_pipe(self.pipe, self._piping(destination, self._names))
         return CopyReport(
             [ImageReport(self.origin.label, self.target.label, moved.descriptor.digest, "copied")],
             Totals(),
