@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
+from urllib.parse import urlsplit
 
 from imgmove.engine.run import Run
 from imgmove.errors import LocalError, MalformedContent, NotFound, Truncated, UsageError
@@ -94,8 +95,14 @@ def open_download(url: str, settings: Settings, run: Run, *, most: int | None = 
 
     Raises:
         NotFound, AccessDenied, NetworkError: it can't be had.
-        UsageError: it is no tar.
+        UsageError: it is no address, or no tar.
     """
+    try:
+        is_address = bool(urlsplit(url).hostname) and urlsplit(url).port != 0 and url.isprintable()
+    except ValueError:
+        is_address = False
+    if not is_address:
+        raise UsageError("that is not an address that can be asked", hint="write it like https://HOST/rootfs.tar.gz")
     download = _Downloaded(url, settings, run)
     try:
         origin = f"{url.partition('://')[0].lower()}://{download.label}"
