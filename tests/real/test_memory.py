@@ -141,6 +141,8 @@ WAYS = [
     "layout to compressed archive",
     "verify",
     "converted to zstd",
+    "root file system to registry",
+    "root file system from a pipe onto an image to pipe",
 ]
 
 
@@ -155,6 +157,7 @@ def test_memory(
         peak(environment, "copy", layout, there)
     if way.startswith("archive"):
         peak(environment, "copy", layout, str(archive))
+    rootfs = max((folder / "layout" / "blobs" / "sha256").iterdir(), key=lambda path: path.stat().st_size)
     # Every upload is a real one: what an earlier way left behind is not mounted.
     forgetful = {**environment, "XDG_CACHE_HOME": str(folder / uuid.uuid4().hex)}
     commands = {
@@ -172,6 +175,10 @@ def test_memory(
         "archive from a pipe to registry": lambda: peak(forgetful, "copy", "-", new, stdin=archive),
         "layout to compressed archive": lambda: peak(forgetful, "copy", layout, f"{out}.tar.zst"),
         "verify": lambda: peak(forgetful, "verify", there),
+        "root file system to registry": lambda: peak(forgetful, "import", str(rootfs), new),
+        "root file system from a pipe onto an image to pipe": lambda: peak(
+            forgetful, "import", "-", "-", "--onto", layout, stdin=rootfs, stdout=out
+        ),
         "converted to zstd": lambda: peak(forgetful, "copy", "--compression", "zstd", layout, new),
     }
     before = _temporary(folder)

@@ -50,12 +50,17 @@ def prepared(plain_registry: RealRegistry, environment: dict[str, str], tmp_path
         check=True,
         env=environment,
     )
+    for folder in ("vm", "patch"):
+        (tmp_path / folder / "etc").mkdir(parents=True)
+        (tmp_path / folder / "etc" / "hostname").write_text(folder)
     return {
         "registry.example.com": f"{run}/com",
         "registry.example.org": f"{run}/org",
         " alpine:3.20": f" {run}/hub/alpine:3.20",
         " busybox:1.36": f" {run}/hub/busybox:1.36",
         "docker save web:1": "cat saved.tar",
+        "import /mnt/vm": "import ./vm",
+        "virt-tar-out -a disk.qcow2 / -": "tar -C vm -c .",
         "ssh edge1 docker load": "cat > /dev/null",
         "imgmove ": f"{sys.executable} -m imgmove ",
     }
