@@ -51,7 +51,7 @@ def tree(tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.fixture(params=["docker20", "docker26", "docker26_containerd"])
+@pytest.fixture(params=["docker20", "docker26", "docker26_containerd", "podman4", "containerd1"])
 def engine(request: pytest.FixtureRequest) -> RealEngine:
     found: RealEngine = request.getfixturevalue(request.param)
     return found
@@ -65,7 +65,7 @@ def settings_of(engine: RealEngine, name: str) -> dict[str, Any]:
 
 def test_it_runs(engine: RealEngine, tree: Path, tmp_path: Path, settings: Settings) -> None:
     options = ImportOptions(changes=CHANGES)
-    straight, archived, onto = (f"imported/{uuid.uuid4().hex[:8]}:1" for _ in range(3))
+    straight, archived, onto = (f"imported-{uuid.uuid4().hex[:8]}:1" for _ in range(3))
     with imgmove.Session(settings) as session:
         imgmove.import_rootfs(str(tree), engine.at(straight), options, session=session).raise_failures()
         place = f"oci-archive:{tmp_path / 'image.tar'}:{archived}"
@@ -76,19 +76,19 @@ def test_it_runs(engine: RealEngine, tree: Path, tmp_path: Path, settings: Setti
     engine.load(tmp_path / "image.tar")
     for name in (straight, archived, onto):
         assert engine.hello(name).strip() == SAYS
-    assert settings_of(engine, straight) == settings_of(engine, archived)
-    assert len(engine.diff_ids(onto)) == 2
-    assert engine.do("run", "--rm", "--network", "none", straight, "/again").strip() == SAYS
-    assert not engine.do("run", "--rm", "--network", "none", onto, "/again", check=False)
+    assert engine.diff_ids(straight) == engine.diff_ids(archived) == engine.diff_ids(onto)[:1]
+    if engine.scheme == "docker-daemon":
+        assert settings_of(engine, straight) == settings_of(engine, archived)
+        assert engine.do("run", "--rm", "--network", "none", straight, "/again").strip() == SAYS
+        assert not engine.do("run", "--rm", "--network", "none", onto, "/again", check=False)
 
 
 def test_as_docker_imports(docker20: RealEngine, tree: Path, tmp_path: Path, settings: Settings) -> None:
-
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
         archive.add(tree, ".")
     (tmp_path / "tree.tar").write_bytes(buffer.getvalue())
-    theirs, ours = (f"imported/{uuid.uuid4().hex[:8]}:1" for _ in range(2))
+    theirs, ours = (f"imported-{uuid.uuid4().hex[:8]}:1" for _ in range(2))
     words = [word for change in CHANGES for word in ("--change", change)]
     docker20.do("import", *words, "--message", "mine", str(tmp_path / "tree.tar"), theirs)
     with imgmove.Session(settings) as session:
@@ -106,7 +106,7 @@ def test_devices_and_attributes(docker20: RealEngine, tree: Path, settings: Sett
     os.mknod(tree / "zero", 0o600 | 0o020000, os.makedev(1, 5))
     os.chown(tree / "etc", 12, 34)
     os.utime(tree / "etc", (0, 1_234_567_890))
-    name = f"imported/{uuid.uuid4().hex[:8]}:1"
+    name = f"imported-{uuid.uuid4().hex[:8]}:1"
     with imgmove.Session(settings) as session:
         options = ImportOptions(changes=['CMD ["/hello"]'])
         imgmove.import_rootfs(str(tree), docker20.at(name), options, session=session).raise_failures()
