@@ -22,7 +22,8 @@ MARKER = "oci-layout"
 MARKER_CONTENT = to_json_bytes({"imageLayoutVersion": "1.0.0"})
 _LARGEST_MARKER = 4096
 _KEY = "blob"
-_OWN_NAMES = frozenset({MARKER, "blobs"})
+_OWN_NAMES = frozenset({MARKER, "blobs", INDEX})
+"""What a layout that is being made may hold; its list too, which another process may have written just now."""
 
 
 def blob_path(digest: Digest) -> str:
