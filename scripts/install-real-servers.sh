@@ -2,7 +2,7 @@
 # Installs the registries, engines and tools that tests/real speaks to: as root on Debian and its children, nowhere else.
 set -eu
 missing=
-for pair in docker-registry:docker-registry skopeo:skopeo umoci:umoci htpasswd:apache2-utils \
+for pair in docker-registry:docker-registry skopeo:skopeo umoci:umoci htpasswd:apache2-utils chromium:chromium \
     dockerd:docker.io docker:docker.io containerd:containerd ctr:containerd runc:runc podman:podman patchelf:patchelf readelf:binutils; do
     command -v "${pair%%:*}" >/dev/null 2>&1 || missing="$missing ${pair##*:}"
 done

@@ -33,6 +33,7 @@ DOORS = {
     "urllib3": "wire/http",
     "certifi": "wire/http",
     "isal": "wire/codec",
+    "yaml": "wire/yaml",
     "zstandard": "wire/codec",
     "bcrypt": "wire/passwords",
     "cryptography": "wire/signing",

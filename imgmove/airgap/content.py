@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -37,9 +38,9 @@ def content_of(bundle: Bundle, root: Descriptor) -> Content:
     nodes: dict[Digest, Node] = {}
     blobs: dict[Digest, Descriptor] = {}
     referrers: dict[Digest, NamedImage] = {}
-    waiting = [(root, 0)]
+    waiting = deque([(root, 0)])
     while waiting:
-        descriptor, depth = waiting.pop()
+        descriptor, depth = waiting.popleft()
         if descriptor.digest in nodes:
             continue
         if depth > DEEPEST_INDEX:

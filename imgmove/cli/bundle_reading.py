@@ -10,6 +10,7 @@ import typer
 from imgmove.cli.bundling import bundle_path, public_key
 from imgmove.cli.messages import clean, counted, size, write, write_json
 from imgmove.cli.options import Access, Output, Running, make_settings
+from imgmove.errors import UsageError
 from imgmove.model.location import parse_location
 
 if TYPE_CHECKING:
@@ -27,11 +28,16 @@ def inspect(
     since: Annotated[
         str, typer.Option(metavar="BUNDLE", show_default=False, help="The last bundle, to say what is new.")
     ] = "",
+    html: Annotated[
+        str, typer.Option(metavar="FILE", show_default=False, help="Write a page for the approver; - for stdout.")
+    ] = "",
 ) -> None:
     """Show what is in a bundle: images, platforms, sizes, signatures and SBOMs, licences."""
     from imgmove.airgap.inspection import inspect_bundle
     from imgmove.cli.session import watched_session
 
+    if html and output.json:
+        raise UsageError("--html and --json exclude one another")
     trusted = public_key(key)
     with watched_session(make_settings(running), output) as session:
         bundle = session.endpoints.bundle([bundle_path(file) for file in files])
@@ -39,7 +45,9 @@ def inspect(
             bundle.check_signature(trusted.accepts)
         last = session.endpoints.bundle([bundle_path(since)]) if since else None
         found = inspect_bundle(bundle, last, signature="valid" if trusted is not None else "")
-    if output.json:
+    if html:
+        _write_page(found, html)
+    elif output.json:
         write_json(found.to_json())
     else:
         _show(found)
@@ -151,6 +159,17 @@ def _show(found: BundleInspection) -> None:
         write(sys.stdout, clean("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()))
     if any(image.is_new for image in found.images):
         write(sys.stdout, "* not in the last bundle")
+
+
+def _write_page(found: BundleInspection, file: str) -> None:
+    from imgmove.airgap.page import inspection_page
+    from imgmove.wire.files import LocalFiles
+
+    page = inspection_page(found)
+    if file == "-":
+        sys.stdout.buffer.write(page)
+    else:
+        LocalFiles().write(file, page)
 
 
 def _is_paper(path: str) -> bool:

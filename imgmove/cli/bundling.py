@@ -19,6 +19,7 @@ from imgmove.cli.options import (
     SourceAccess,
     make_settings,
 )
+from imgmove.cli.papers import Papers
 from imgmove.errors import UsageError
 from imgmove.model.location import (
     BundleLocation,
@@ -45,6 +46,13 @@ class Choosing:
 
     from_file: Annotated[
         list[str] | None, typer.Option(metavar="FILE", help="A list of images, one a line; - for stdin.")
+    ] = None
+    from_manifests: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PATH", help="Find images in Kubernetes YAML, Compose files and Helm values."),
+    ] = None
+    jsonpath: Annotated[
+        list[str] | None, typer.Option(metavar="[KIND=]PATH", help="Where images stand in custom resources.")
     ] = None
     platform: Annotated[
         list[str] | None, typer.Option(metavar="OS/ARCH", help="Such as linux/arm64; the whole index without it.")
@@ -120,8 +128,9 @@ def create(
         key=public_key(key),
         dry_run=dry_run,
     )
-    locations = [parse_location(text) for text in (*(images or ()), *_listed(choosing.from_file or ()))]
     messages = make_messages(output)
+    named = (*(images or ()), *_listed(choosing.from_file or ()), *_discovered(choosing, messages))
+    locations = [parse_location(text) for text in named]
     with watched_session(settings, output) as session:
         made = stage(session, locations, bundle_path(file), options, lambda found: _announce(found, messages))
     _show_created(made, output, is_on_stdout=file == "-")
@@ -145,8 +154,9 @@ def load(
     request: Annotated[
         str, typer.Option(metavar="FILE", show_default=False, help="Where to write what is lacking.")
     ] = "",
+    report: Annotated[str, typer.Option(metavar="FILE", show_default=False, help="The proof, as .json or .html.")] = "",
     sign_key: Annotated[
-        str, typer.Option(metavar="FILE", show_default=False, help="Signs the receipt and the request.")
+        str, typer.Option(metavar="FILE", show_default=False, help="Signs the receipt, the request and the report.")
     ] = "",
     recheck: Annotated[
         bool, typer.Option("--recheck", help="Look at everything, even where the tag is the same already.")
@@ -175,12 +185,14 @@ def load(
         dry_run=dry_run,
     )
     paths = [bundle_path(file) for file in files]
+    papers = Papers(receipt, request or f"{os.path.basename(paths[0])}.request.json", report)
     messages = make_messages(output)
     with watched_session(settings, output) as session:
-        report = stage(session, session.endpoints.bundle(paths), location, options)
-        _write_papers(report, receipt, request, paths[0], signing, messages)
-    _show_loaded(report, output, messages)
-    report.raise_failures()
+        found = stage(session, session.endpoints.bundle(paths), location, options)
+    if not dry_run:
+        papers.write(found, signing, messages)
+    _show_loaded(found, output, messages)
+    found.raise_failures()
 
 
 def keygen(
@@ -297,6 +309,24 @@ def _listed(files: list[str] | tuple[str, ...]) -> list[str]:
     return found
 
 
+def _discovered(choosing: Choosing, messages: Messages) -> list[str]:
+    if choosing.jsonpath and not choosing.from_manifests:
+        raise UsageError("--jsonpath needs --from-manifests")
+    if not choosing.from_manifests:
+        return []
+    from imgmove.airgap.discovery import discover
+    from imgmove.airgap.jsonpath import JsonPath
+
+    found = discover(choosing.from_manifests, [JsonPath.parse(text) for text in choosing.jsonpath or ()])
+    for item in found.found:
+        messages.note(f"{item.where}: {item.reference}")
+    for doubt in found.undecided:
+        messages.note(f"{doubt.where}: not decided: {doubt.text} ({doubt.reason})")
+    if not found.found:
+        raise UsageError("no image was found in what --from-manifests names")
+    return found.references
+
+
 def _announce(found: Preflight, messages: Messages) -> None:
     if found.is_dry_run:
         return
@@ -325,23 +355,6 @@ def _show_created(made: Preflight, output: Output, *, is_on_stdout: bool) -> Non
         write(stream, f"volumes: {made.volumes}")
     if made.room is not None:
         write(stream, f"room there: {size(made.room)}")
-
-
-def _write_papers(
-    report: LoadReport, receipt: str, request: str, first: str, key: SigningKey | None, messages: Messages
-) -> None:
-    from imgmove.airgap.documents import seal
-    from imgmove.wire.files import LocalFiles
-
-    signer = key.sign if key is not None else None
-    if report.is_dry_run:
-        return
-    if receipt:
-        LocalFiles().write(receipt, seal("receipt", report.holdings.to_json(), signer))
-    if report.request is not None:
-        path = request or f"{first.rpartition('/')[2]}.request.json"
-        LocalFiles().write(path, seal("request", report.request.to_json(), signer))
-        messages.note(f"what is lacking is written in {path}, for bundle create --request")
 
 
 def _show_loaded(report: LoadReport, output: Output, messages: Messages) -> None:

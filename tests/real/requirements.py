@@ -18,6 +18,7 @@ ADVICE = {
     "dockerd": "on Debian: apt-get install docker.io",
     "podman": "on Debian: apt-get install podman",
     "containerd": "on Debian: apt-get install containerd",
+    "chromium": "on Debian: apt-get install chromium",
 }
 
 

@@ -1,0 +1,1 @@
+"""YAML: the one door of PyYAML."""
