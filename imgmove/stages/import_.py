@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import os
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -92,7 +93,9 @@ def import_rootfs(
     """
     options = options or ImportOptions()
     endpoints, date = session.endpoints, session.settings.environment.source_date
-    targets = Targets(endpoints, endpoints.shaped(destination))
+    place = endpoints.shaped(destination)
+    _check_apart(rootfs, place)
+    targets = Targets(endpoints, place)
     base = _Base.find(session, options) if options.onto else None
     try:
         opened = endpoints.rootfs(rootfs, session.run, latest=date, most=options.max_size)
@@ -206,6 +209,16 @@ class _Base:
                 hint="add --format oci, or --compression gzip",
             )
         return cls(source, node, content(node.config))
+
+
+def _check_apart(rootfs: str, place: Location) -> None:
+    """Makes sure that no folder is packed into itself."""
+    path = getattr(place, "path", "")
+    folder = os.path.realpath(os.path.expanduser(rootfs))
+    if path and getattr(place, "carrier", None) is None and os.path.isdir(folder):
+        written = os.path.realpath(os.path.expanduser(path))
+        if os.path.commonpath((folder, written)) == folder:
+            raise UsageError(f"{place} lies in the folder that is packed", hint="write to another folder")
 
 
 def _ask(session: Session, what: str, question: Callable[[], Answer]) -> Answer:

@@ -119,6 +119,19 @@ def test_names_that_are_no_text(tmp_path: Path) -> None:
         assert {os.fsencode(member.name) for member in archive} == {b".", *names}
 
 
+def test_a_file_larger_than_tar_s_own_field(tmp_path: Path) -> None:
+    with (tmp_path / "huge").open("wb") as file:
+        file.truncate(9 << 30)
+    reader = PackedFolder(str(tmp_path))
+    start = reader.read(64 << 10)
+    reader.close()
+    with tarfile.open(fileobj=io.BytesIO(start), mode="r|") as archive:
+        assert archive.next() is not None
+        huge = archive.next()
+    assert huge is not None
+    assert huge.size == 9 << 30
+
+
 def test_a_folder_behind_a_link(tree: Path, tmp_path: Path) -> None:
     (tmp_path / "to-tree").symlink_to(tree)
     assert packed(tmp_path / "to-tree") == packed(tree)

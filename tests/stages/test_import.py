@@ -420,6 +420,17 @@ def test_a_date_that_is_none(date: str, settings: Settings, rootfs: str, tmp_pat
         imgmove.import_rootfs(rootfs, f"oci:{tmp_path / 'out'}", session=session)
 
 
+def test_a_folder_is_not_packed_into_itself(session: imgmove.Session, tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (tmp_path / "to-folder").symlink_to(folder)
+    for place in (f"oci:{folder / 'out'}", f"oci:{folder}", f"{tmp_path}/to-folder/a.tar"):
+        with pytest.raises(UsageError, match="lies in the folder"):
+            imgmove.import_rootfs(str(folder), place, session=session)
+    assert not list(folder.iterdir())
+    imgmove.import_rootfs(str(folder), f"oci:{tmp_path / 'folder2'}", session=session).raise_failures()
+
+
 def test_an_empty_tar_is_an_empty_image(session: imgmove.Session, tmp_path: Path) -> None:
     (tmp_path / "empty.tar").write_bytes(END)
     config = imported(session, str(tmp_path / "empty.tar"), f"oci:{tmp_path / 'out'}:1")[1]
