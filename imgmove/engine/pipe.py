@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, TypeVar
 
+from imgmove.engine.ahead import ReadAhead
 from imgmove.engine.blobs import SidedReader, on_destination
 from imgmove.engine.convert import Conversions, Recipe, converted_type, is_convertible
 from imgmove.engine.graph import Tree, grow, read_content, read_node_to_move
@@ -139,7 +140,9 @@ class _PipeMover:
     def _send(self, arrival: Arrival, peek: PeekReader, recipe: Recipe | None) -> None:
         named = _named(arrival)
         plain: Reader = SidedReader(VerifyingReader(peek, ContentCheck(named))) if named else HashingReader(peek)
-        stored = HashingReader(self._converted(plain, recipe)) if recipe else plain
+        # Reading and hashing what comes goes on in a thread of its own while the compressor works.
+        taken = ReadAhead(plain) if recipe else plain
+        stored = HashingReader(self._converted(taken, recipe)) if recipe else plain
         self.piping.run.observer.on(BlobStarted(arrival.key, arrival.key[:12], None if recipe else arrival.size))
 
         def described() -> Descriptor:
@@ -151,7 +154,11 @@ class _PipeMover:
 
         # A pipe can't be read again: without a descriptor the destination takes pieces that it can send again.
         is_piped_on = isinstance(self.piping.destination, SequentialDestination)
-        descriptor = self._upload(stored, described, named if is_piped_on else None)
+        try:
+            descriptor = self._upload(stored, described, named if is_piped_on else None)
+        finally:
+            if recipe:
+                taken.close()
         is_plain = recipe is None and media_types.layer_compression(descriptor.media_type) == "none"
         source_digest = arrival.digest or (plain.digest if isinstance(plain, HashingReader) else None)
         diff_id = source_digest if is_plain or (recipe and recipe.before == "none") else None

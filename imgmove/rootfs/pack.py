@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
@@ -72,7 +73,9 @@ class PackedFolder:
 
     def close(self) -> None:
         """Closes the file that is open at the moment."""
-        self._blocks.close()
+        # Another thread may be reading; it ends by itself.
+        with contextlib.suppress(ValueError):
+            self._blocks.close()
 
     def _gathered(self, size: int) -> bytes:
         """Small blocks put together, so that thousands of small files don't pass on one by one."""
