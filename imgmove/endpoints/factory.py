@@ -176,7 +176,7 @@ class Endpoints:
 
     def _stream(self, location: Location) -> BinaryIO | Reader:
         if not isinstance(location, EngineLocation):
-            return self._stdin or sys.stdin.buffer
+            return self._stdin or _stdin()
         try:
             return self.engines.save(location)
         except ImgmoveError as error:
@@ -220,7 +220,7 @@ class Endpoints:
         from imgmove.endpoints import rootfs
 
         if text == "-":
-            return rootfs.open_pipe(self._stdin or sys.stdin.buffer, most=most)
+            return rootfs.open_pipe(self._stdin or _stdin(), most=most)
         if text.lower().startswith(("http://", "https://")):
             return rootfs.open_download(text, self._settings, run, most=most)
         path = os.path.expanduser(text)
@@ -326,6 +326,12 @@ def _refuse_later_forms(location: Location) -> None:
         raise NotAvailableYet(f"{location}: other hosts over SSH are not available yet")
     if isinstance(location, EngineLocation) and location.container:
         raise UsageError(f"{location} is a container, not an image")
+
+
+def _stdin() -> BinaryIO:
+    """The process's own, unbuffered: the lock of a buffer in which a thread waits would stop the interpreter's end."""
+    buffered = sys.stdin.buffer
+    return getattr(buffered, "raw", buffered)
 
 
 def _is_stdin_a_file() -> bool:

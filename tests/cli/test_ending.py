@@ -15,7 +15,7 @@ import pytest
 from imgmove.endpoints.layout import Layout
 from imgmove.wire.files import LocalFiles
 from tests.cli.conftest import Run
-from tests.images import build_image
+from tests.images import build_image, tar_of
 
 
 @pytest.fixture
@@ -75,6 +75,37 @@ def test_after_a_kill_the_next_run_cleans_up(
     assert not (tmp_path / "out.tar").exists()
     subprocess.run([sys.executable, "-m", "imgmove", "copy", "-q", layout, place], check=True, env=environment)
     assert not partials(tmp_path)
+
+
+@pytest.mark.parametrize("target", ["oci:{}/out", "{}/out.tar", "-"])
+def test_a_signal_while_a_pipe_is_waited_for(target: str, tmp_path: Path, environment: dict[str, str]) -> None:
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "imgmove", "import", "-", target.format(tmp_path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        env={**environment, "TMPDIR": str(folder)},
+    )
+    assert process.stdin
+    assert process.stderr
+    process.stdin.write(tar_of({"big": os.urandom(3_000_000)})[:2_000_000])
+    process.stdin.flush()
+    end = time.monotonic() + 20
+    while not partials(tmp_path):
+        assert time.monotonic() < end
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    # Its stdin stays open: nothing but the signal ends it.
+    assert process.wait(10) == 130
+    assert process.stderr.read().decode() == "imgmove: interrupted; run the same command again to continue\n"
+    process.stdin.close()
+    process.stderr.close()
+    assert not partials(tmp_path)
+    assert not list(folder.iterdir())
+    assert not (tmp_path / "out.tar").exists()
 
 
 def test_a_reader_that_has_enough(layout: str, environment: dict[str, str]) -> None:
