@@ -8,8 +8,10 @@ from typing import Annotated, TextIO
 
 import typer
 
+from imgmove.cli.fan_out import FanOut
 from imgmove.cli.messages import Messages, clean, counted, size, write, write_json
 from imgmove.cli.options import DestinationAccess, Moving, Output, Running, SourceAccess, make_settings
+from imgmove.engine.graph import blame
 from imgmove.errors import UsageError
 from imgmove.model.location import Location, PipeLocation, parse_location, parse_path_location
 from imgmove.stages.report import CopyReport
@@ -29,13 +31,22 @@ def copy(
     additional_tag: Annotated[
         list[str] | None, typer.Option("--additional-tag", metavar="TAG", help="One more name at the destination.")
     ] = None,
+    hosts: Annotated[
+        str, typer.Option("--hosts", metavar="FILE", show_default=False, help="Lines that fill {} in --to.")
+    ] = "",
+    failed: Annotated[
+        str,
+        typer.Option("--failed", metavar="FILE", show_default=False, help="Write what failed, for the next --hosts."),
+    ] = "",
 ) -> None:
     """Move images from one place to another.
 
     Prints DST@DIGEST for each image. The whole index moves unless --platform says otherwise; blobs that the
-    destination has are skipped.
+    destination has are skipped. An engine gets its own platform, and only the layers that it lacks.
     """
     sources, destinations = (places, to) if to else (places[:-1], places[-1:])
+    fan_out = FanOut.of(destinations if to else [], hosts, failed) if hosts or failed else None
+    destinations = fan_out.destinations if fan_out else destinations
     if not sources:
         raise UsageError("a copy needs a source and a destination", hint="imgmove copy SRC DST")
     settings = make_settings(running, source.side(), destination.side(), moving.limit_rate)
@@ -47,7 +58,11 @@ def copy(
 
     with watched_session(settings, output) as session:
         report = move(session, [parse_location(text) for text in sources], located, options)
-    show(report, output, make_messages(output), is_archive_on_stdout=_has_pipe(located))
+    try:
+        show(report, output, make_messages(output), is_archive_on_stdout=_has_pipe(located))
+    finally:
+        if fan_out is not None:
+            fan_out.write_failed(report)
 
 
 def save(
@@ -145,9 +160,10 @@ def show(report: CopyReport, output: Output, messages: Messages, *, is_archive_o
             if image.error is None and not report.is_dry_run:
                 write(stream, clean(str(image)))
     if len(report.images) > 1:
+        has_several_places = len({image.destination for image in report.images}) > 1
         for image in failed:
             assert image.error is not None
-            messages.error(image.error)
+            messages.error(blame(image.error, image.destination) if has_several_places else image.error)
     report.raise_failures()
 
 

@@ -122,6 +122,12 @@ class Endpoints:
         place = str(location) if is_saved else _place(location)
         return self._once(("source", place), lambda: self._open_source(location))
 
+    def kept(self, source: Source) -> Source:
+        """The same source for many readers: what one of them asked for is kept for the others until the end."""
+        from imgmove.endpoints.spooled import SpooledSource
+
+        return self._once(("kept", str(id(source))), lambda: SpooledSource(source))
+
     def destination(self, location: Location) -> Destination | PullingDestination:
         """Opens a place to write to; the same place gives the same destination.
 

@@ -20,6 +20,7 @@ from imgmove.ports import (
     Note,
     PullingDestination,
     SequentialSource,
+    Source,
 )
 from imgmove.stages.naming import Origin, Target, Targets, find_origins, move_of, own_reference
 from imgmove.stages.options import CopyOptions
@@ -74,18 +75,34 @@ def _copied(
 ) -> CopyReport:
     if _is_saved(sources[0]) and _can_be_piped(sources, destinations, options):
         return _copy_pipe(session, sources, destinations, options, every=every)
-    origins = [
-        origin
-        for source in sources
-        for origin in find_origins(session.endpoints, source, every=every or options.all_tags)
-    ]
-    keeps_tag = options.all_tags
+    origins, for_engines = _origins(session, sources, destinations, every=every or options.all_tags)
     pairs = [
-        (origin, target.target(origin, keeps_tag=keeps_tag))
-        for target in [Targets(session.endpoints, location, options.additional_tags) for location in destinations]
-        for origin in origins
+        (origin, target.target(origin, keeps_tag=options.all_tags))
+        for location in destinations
+        for target in [Targets(session.endpoints, location, options.additional_tags)]
+        for origin in (for_engines if isinstance(location, EngineLocation) else origins)
     ]
     return move(session, pairs, options)
+
+
+def _origins(
+    session: Session, sources: Sequence[Location], destinations: Sequence[Location], *, every: bool
+) -> tuple[Sequence[Origin], Sequence[Origin]]:
+    """The images; for engines, if they are many, from sources that are read once where they are not here."""
+    has_many_engines = sum(isinstance(location, EngineLocation) for location in destinations) > 1
+    origins: list[Origin] = []
+    for_engines: list[Origin] = []
+    for location in sources:
+        found = find_origins(session.endpoints, location, every=every)
+        origins += found
+        is_away = isinstance(location, RegistryLocation) or getattr(location, "carrier", None) is not None
+        for_engines += [_kept(session, origin) for origin in found] if has_many_engines and is_away else found
+    return origins, for_engines
+
+
+def _kept(session: Session, origin: Origin) -> Origin:
+    assert isinstance(origin.source, Source)
+    return replace(origin, source=session.endpoints.kept(origin.source))
 
 
 def _check(sources: Sequence[Location], destinations: Sequence[Location], options: CopyOptions) -> None:
@@ -209,17 +226,14 @@ def _copy_pipe(
     *,
     every: bool,
 ) -> CopyReport:
+    if any(isinstance(location, RegistryPrefix | EngineLocation) for location in destinations):
+        # The repositories show only when all has come, but each blob needs one when it comes; and an engine takes what
+        # it lacks, which only the whole can tell.
+        return _copied(session, [session.endpoints.spooled(sources[0])], destinations, options, every=every)
     if len(destinations) > 1 or options.platforms or options.dry_run:
         what = "several destinations" if len(destinations) > 1 else "--platform" if options.platforms else "--dry-run"
         raise UsageError(f"{what} can't be used with a pipe, which is read only once", hint="write it to a file first")
     location = destinations[0]
-    if isinstance(location, RegistryPrefix | EngineLocation):
-        # The repositories show only when all has come, but each blob needs one when it comes; an engine takes what
-        # it lacks, which only the whole can tell.
-        spooled = session.endpoints.spooled(sources[0])
-        prefixed = Targets(session.endpoints, location, options.additional_tags)
-        origins = find_origins(session.endpoints, spooled, every=every)
-        return move(session, [(origin, prefixed.target(origin)) for origin in origins], options)
     source = session.endpoints.pipe(sources[0])
     targets = Targets(session.endpoints, location, options.additional_tags)
     names = _PipeNames(sources[0], targets, source, every=every)
