@@ -10,7 +10,7 @@ unless they say otherwise.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
@@ -456,6 +456,17 @@ class Machine(Protocol):
 
         Raises:
             LocalError, AccessDenied, NetworkError: it can't be had.
+        """
+        ...
+
+    def listening(self, take: Callable[[ByteStream], None]) -> AbstractContextManager[int]:
+        """Listens on its loopback address for as long as the block lasts, on the port that it gives.
+
+        Args:
+            take: called with each connection, which is then its to close; from another thread, and quick.
+
+        Raises:
+            ServerRefused: it allows no such thing.
         """
         ...
 

@@ -21,9 +21,10 @@ from imgmove.model.location import (
     PathLocation,
     PipeLocation,
     RegistryLocation,
+    SshHost,
     archive_suffix,
 )
-from imgmove.ports import Destination, PullingDestination, Reader, SequentialSource, Source
+from imgmove.ports import Destination, Machine, PullingDestination, Reader, SequentialSource, Source
 from imgmove.settings import Settings
 from imgmove.wire.files import LocalFiles
 
@@ -194,7 +195,7 @@ class Endpoints:
         if self._engines is None:
             from imgmove.endpoints.engines import Engines
 
-            self._engines = Engines(self._settings)
+            self._engines = Engines(self._settings, _remote)
         return self._engines
 
     def scratch(self) -> Layout:
@@ -338,6 +339,10 @@ def _stdin() -> BinaryIO:
     """The process's own, unbuffered: the lock of a buffer in which a thread waits would stop the interpreter's end."""
     buffered = sys.stdin.buffer
     return getattr(buffered, "raw", buffered)
+
+
+def _remote(carrier: SshHost) -> Machine:
+    raise NotAvailableYet(f"{carrier}: other hosts over SSH are not available yet")
 
 
 def _is_stdin_a_file() -> bool:

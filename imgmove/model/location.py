@@ -282,6 +282,15 @@ def _over_ssh(scheme: str, whole: str, rest: str) -> Location:
     return _file(scheme, path, carrier)
 
 
+def parse_ssh_host(text: str) -> SshHost:
+    """Reads ``[USER@]HOST[:PORT]``.
+
+    Raises:
+        UsageError: it is none.
+    """
+    return _ssh_host(text, "ssh://[USER@]HOST[:PORT]")
+
+
 def _ssh_host(text: str, form: str) -> SshHost:
     if ":" in text.rpartition("@")[0]:
         # Nothing of it is repeated in the message.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from imgmove.server.auth import require_password
 from imgmove.server.connection import Limits
 from imgmove.server.exchange import Exchange, Handler, Request, Response
-from imgmove.server.http import HttpServer, Listener
+from imgmove.server.http import HttpServer, Listener, StreamServer
 from imgmove.server.memory import MemoryRepositories
 from imgmove.server.named import NamedRepositories, WritableRepositories
 from imgmove.server.registry import Registry
@@ -30,6 +30,7 @@ __all__ = [
     "Response",
     "Rules",
     "SourceRepository",
+    "StreamServer",
     "WritableRepositories",
     "require_password",
 ]

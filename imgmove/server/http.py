@@ -7,6 +7,7 @@ loop and threads. What it lacks for duty in the open is added here: chunked bodi
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import socketserver
 import ssl
@@ -15,11 +16,12 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
 
-from imgmove.errors import LocalError
+from imgmove.errors import ImgmoveError, LocalError
 from imgmove.server.connection import AccessLog, Connection, Limits
 from imgmove.server.exchange import Exchange, Handler
 
 _STOP_POLL_SECONDS = 0.05
+_NOBODY = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,3 +158,43 @@ class _Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
                 for connection in self._connections:
                     connection.cut()
                 self._changed.wait_for(lambda: not self._connections, patience)
+
+
+class StreamServer:
+    """Answers on connections that somebody else accepted, each in a thread of its own, until stopped."""
+
+    tls = None
+
+    def __init__(self, handler: Handler, limits: Limits | None = None, log: AccessLog | None = None) -> None:
+        self.handler = handler
+        self.limits = limits or Limits()
+        self.log = log or _no_log
+        self.is_stopping = False
+        self._connections: set[Connection] = set()
+        self._lock = threading.Lock()
+
+    def take(self, stream: Any) -> None:
+        """Answers what comes on a socket, or on a stream with a socket's words, and closes it."""
+        threading.Thread(target=self._serve, args=(stream,), name="imgmove-serve", daemon=True).start()
+
+    def stop(self) -> None:
+        """Cuts all connections; safe to call twice."""
+        self.is_stopping = True
+        with self._lock:
+            for connection in self._connections:
+                connection.cut()
+
+    def opened(self, connection: Connection) -> None:
+        """Notes a connection, so that it can be cut."""
+        with self._lock:
+            self._connections.add(connection)
+
+    def closed(self, connection: Connection) -> None:
+        """Forgets a connection."""
+        with self._lock:
+            self._connections.discard(connection)
+
+    def _serve(self, stream: Any) -> None:
+        # The other side may break a connection at any moment, which is its own affair.
+        with contextlib.suppress(ImgmoveError), contextlib.closing(stream):
+            Connection(stream, (_NOBODY, 0), self)  # type: ignore[arg-type] # only its words are needed

@@ -6,9 +6,10 @@ import contextlib
 import socket
 import subprocess
 import tempfile
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 
-from imgmove.errors import AccessDenied, LocalError, NetworkError
+from imgmove.errors import AccessDenied, LocalError, NetworkError, ServerRefused
 
 _LARGEST_COMPLAINT = 4096
 
@@ -39,6 +40,33 @@ class LocalMachine:
             connection.close()
             raise _no_socket(path, error) from error
         return connection
+
+    @contextlib.contextmanager
+    def listening(self, take: Callable[[socket.socket], None]) -> Iterator[int]:
+        """Listens on a loopback port that nobody used."""
+        try:
+            listener = socket.create_server(("127.0.0.1", 0))
+        except OSError as error:
+            raise ServerRefused(f"can't listen on 127.0.0.1: {error.strerror}") from error
+        thread = threading.Thread(target=_accept, args=(listener, take), name="imgmove-listen", daemon=True)
+        thread.start()
+        try:
+            yield listener.getsockname()[1]
+        finally:
+            # A close alone would not wake the one that waits.
+            with contextlib.suppress(OSError):
+                listener.shutdown(socket.SHUT_RDWR)
+            listener.close()
+            thread.join()
+
+
+def _accept(listener: socket.socket, take: Callable[[socket.socket], None]) -> None:
+    while True:
+        try:
+            connection, _ = listener.accept()
+        except OSError:
+            return
+        take(connection)
 
 
 def _no_socket(path: str, error: OSError) -> LocalError | AccessDenied | NetworkError:

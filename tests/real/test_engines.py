@@ -2,141 +2,31 @@
 
 from __future__ import annotations
 
-import random
+import contextlib
 import subprocess
 import uuid
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 
 import pytest
 
 import imgmove
-from imgmove.endpoints.engines import serving
-from imgmove.endpoints.layout import Layout
-from imgmove.errors import NotFound
+from imgmove.errors import ImgmoveError, NotFound, ServerRefused, SomeFailed
 from imgmove.model import media_types
 from imgmove.model.platform import Platform
-from imgmove.ports import ByteStream, Event, Note
-from imgmove.server import Exchange, HttpServer
-from imgmove.settings import Settings
-from imgmove.wire.files import LocalFiles
-from imgmove.wire.machine import LocalCommand, LocalMachine
-from tests.images import build_image, build_index
-from tests.real.engines import RealEngine
+from imgmove.wire.machine import LocalMachine
+from tests.real.engine_fixtures import ADDED, BASE, Listener, Traffic, allowed, copied, diff_ids_of
+from tests.real.engines import RealEngine, run_dockerd
 from tests.real.fixtures import RealRegistry
-from tests.real.programs import SAYS, hello_program
+from tests.real.programs import SAYS
 
 pytestmark = [pytest.mark.real, pytest.mark.xdist_group("engines")]
-
-ENGINES = ["docker20", "docker26", "docker26_containerd", "podman4", "containerd1"]
-
-BASE = {"hello": hello_program(), "base": random.Random(1).randbytes(6_000_000)}
-ADDED = {"added": random.Random(2).randbytes(1_000_000)}
-
-
-class Traffic:
-    """Counts what leaves this process for an engine, whichever way it goes."""
-
-    def __init__(self) -> None:
-        self.bytes = 0
-
-    def count(self, count: int) -> None:
-        self.bytes += count
-
-    def served(self, exchange: Exchange, /) -> None:
-        self.bytes += exchange.sent
-
-
-class _Counted:
-    def __init__(self, stream: ByteStream, traffic: Traffic) -> None:
-        self._stream = stream
-        self._traffic = traffic
-        self.recv = stream.recv
-        self.close = stream.close
-
-    def sendall(self, data: bytes, /) -> None:
-        self._traffic.count(len(data))
-        self._stream.sendall(data)
-
-
-@pytest.fixture
-def traffic(monkeypatch: pytest.MonkeyPatch) -> Traffic:
-    """What leaves this process from now on."""
-    found = Traffic()
-    connect, write = LocalMachine.connect, LocalCommand.write
-
-    def counted_write(command: LocalCommand, data: bytes) -> None:
-        found.count(len(data))
-        write(command, data)
-
-    monkeypatch.setattr(LocalMachine, "connect", lambda machine, path: _Counted(connect(machine, path), found))
-    monkeypatch.setattr(LocalCommand, "write", counted_write)
-    monkeypatch.setattr(serving, "HttpServer", partial(HttpServer, log=found.served))
-    return found
-
-
-class Listener:
-    def __init__(self) -> None:
-        self.notes: list[str] = []
-
-    def on(self, event: Event, /) -> None:
-        if isinstance(event, Note):
-            self.notes.append(event.text)
-
-
-@pytest.fixture
-def listener() -> Listener:
-    return Listener()
-
-
-@pytest.fixture
-def session(settings: Settings, listener: Listener) -> Iterator[imgmove.Session]:
-    with imgmove.Session(settings, listener) as session:
-        yield session
-
-
-@pytest.fixture(params=ENGINES)
-def engine(request: pytest.FixtureRequest) -> Iterator[RealEngine]:
-    """Each engine, without any image."""
-    found: RealEngine = request.getfixturevalue(request.param)
-    found.clean()
-    assert found.names() == []
-    yield found
-    found.clean()
-
-
-@pytest.fixture
-def layout(tmp_path: Path) -> str:
-    """Two versions of an image, and others."""
-    path = tmp_path / "layout"
-    place = Layout.writable(LocalFiles(), str(path))
-    build_image([BASE]).put(place, "app:1")
-    build_image([BASE, ADDED]).put(place, "app:2")
-    build_index("linux/amd64", "linux/arm64", attested=True).put(place, "multi:1")
-    return f"oci:{path}"
-
-
-def copied(session: imgmove.Session, source: str, destination: str, **options: object) -> imgmove.CopyReport:
-    report = imgmove.copy(source, destination, imgmove.CopyOptions(**options), session=session)  # type: ignore[arg-type]
-    report.raise_failures()
-    return report
-
-
-def build_diff_ids(layers: list[dict[str, bytes]]) -> list[str]:
-    image = build_image(layers, compression="none")
-    return [str(layer.digest) for layer in image.nodes[0].children[1:]]
-
-
-def allowed(count: int) -> int:
-    """The missing layers + 3 % + 64 KiB."""
-    return count * 103 // 100 + (64 << 10)
 
 
 def test_an_image_arrives_and_runs(engine: RealEngine, layout: str, session: imgmove.Session) -> None:
     copied(session, f"{layout}:app:1", engine.at("app:1"))
     assert engine.names() == [engine.shown("app:1")]
-    assert engine.diff_ids("app:1") == build_diff_ids([BASE])
+    assert engine.diff_ids("app:1") == diff_ids_of([BASE])
     assert engine.hello("app:1") == SAYS
 
 
@@ -147,7 +37,7 @@ def test_only_the_new_layer_is_sent(
     traffic.bytes = 0
     copied(session, f"{layout}:app:2", engine.at("app:2"))
     assert 1_000_000 < traffic.bytes < allowed(1_000_000)
-    assert engine.diff_ids("app:2") == build_diff_ids([BASE, ADDED])
+    assert engine.diff_ids("app:2") == diff_ids_of([BASE, ADDED])
     assert engine.hello("app:2") == SAYS
     traffic.bytes = 0
     report = copied(session, f"{layout}:app:2", engine.at("app:2"))
@@ -165,7 +55,7 @@ def test_on_a_base_that_was_loaded_by_others(
     traffic.bytes = 0
     copied(session, f"{layout}:app:2", engine.at("app:2"))
     assert traffic.bytes < allowed(1_000_000)
-    assert engine.diff_ids("app:2") == build_diff_ids([BASE, ADDED])
+    assert engine.diff_ids("app:2") == diff_ids_of([BASE, ADDED])
 
 
 def test_on_a_base_that_was_pulled(
@@ -177,7 +67,7 @@ def test_on_a_base_that_was_pulled(
     traffic.bytes = 0
     copied(session, f"{layout}:app:2", engine.at("app:2"))
     assert traffic.bytes < allowed(1_000_000)
-    assert engine.diff_ids("app:2") == build_diff_ids([BASE, ADDED])
+    assert engine.diff_ids("app:2") == diff_ids_of([BASE, ADDED])
 
 
 def test_an_index_gives_the_engine_its_own_platform(engine: RealEngine, layout: str, session: imgmove.Session) -> None:
@@ -228,4 +118,124 @@ def test_several_images_in_one_archive_and_loaded_again(
     with imgmove.Session(session.settings) as again:
         imgmove.load(str(tmp_path / "two.tar"), engine.at(""), session=again).raise_failures()
     assert engine.names() == [engine.shown("app:1"), engine.shown("app:2")]
-    assert engine.diff_ids("app:2") == build_diff_ids([BASE, ADDED])
+    assert engine.diff_ids("app:2") == diff_ids_of([BASE, ADDED])
+
+
+def test_a_broken_source_leaves_nothing(
+    engine: RealEngine, layout: str, session: imgmove.Session, tmp_path: Path
+) -> None:
+    (layer,) = [path for path in tmp_path.rglob("blobs/sha256/*") if path.stat().st_size > 5_000_000]
+    content = bytearray(layer.read_bytes())
+    content[5_000_000] ^= 1
+    layer.write_bytes(content)
+    for _ in range(2):
+        report = imgmove.copy(f"{layout}:app:1", engine.at("app:1"), session=session)
+        assert report.images[0].error is not None
+        assert report.images[0].error.exit_status == 4
+        assert report.images[0].error.side == "source"
+        assert engine.names() == []
+
+
+def test_a_port_that_the_engine_can_not_reach(
+    docker26_containerd: RealEngine,
+    layout: str,
+    session: imgmove.Session,
+    listener: Listener,
+    monkeypatch: pytest.MonkeyPatch,
+    traffic: Traffic,
+) -> None:
+    engine = docker26_containerd
+    engine.clean()
+    copied(session, f"{layout}:app:1", engine.at("app:1"))
+
+    @contextlib.contextmanager
+    def unreachable(machine: LocalMachine, take: object) -> Iterator[int]:
+        yield 1
+
+    monkeypatch.setattr(LocalMachine, "listening", unreachable)
+    traffic.bytes = 0
+    copied(session, f"{layout}:app:2", engine.at("app:2"))
+    assert traffic.bytes < allowed(1_000_000)
+    (note,) = listener.notes
+    assert "what docker asked for failed" in note
+    assert note.endswith("sent only the missing layers instead")
+    assert engine.names() == ["app:1", "app:2"]
+    assert engine.diff_ids("app:2") == diff_ids_of([BASE, ADDED])
+    engine.clean()
+
+
+def test_a_docker_that_is_too_old_for_zstd(
+    docker20: RealEngine, layout: str, session: imgmove.Session, tmp_path: Path
+) -> None:
+    docker20.clean()
+    zstd = f"oci:{tmp_path / 'zstd'}:app:1"
+    copied(session, f"{layout}:app:1", zstd, compression="zstd")
+    with pytest.raises(ServerRefused, match="can't unpack zstd layers") as caught:
+        copied(session, zstd, docker20.at("app:1"))
+    assert "--compression gzip" in str(caught.value)
+    assert docker20.names() == []
+    copied(session, zstd, docker20.at("app:1"), compression="gzip")
+    assert docker20.diff_ids("app:1") == diff_ids_of([BASE])
+    # What it holds needs no unpacking any more.
+    copied(session, zstd, docker20.at("app:other"))
+    docker20.clean()
+
+
+def test_a_full_disk(
+    layout: str, session: imgmove.Session, tmp_path_factory: pytest.TempPathFactory, docker20: RealEngine
+) -> None:
+    folder = tmp_path_factory.mktemp("full")
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=5m", "tmpfs", str(folder)], check=True)
+    try:
+        with run_dockerd(folder, "--storage-driver", "vfs") as engine:
+            with pytest.raises(ImgmoveError, match="no space left on device") as caught:
+                copied(session, f"{layout}:app:1", engine.at("app:1"))
+            assert caught.value.exit_status == 1
+            assert engine.names() == []
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_many_engines_and_a_source_that_is_read_once(
+    docker20: RealEngine,
+    docker26: RealEngine,
+    podman4: RealEngine,
+    containerd1: RealEngine,
+    layout: str,
+    session: imgmove.Session,
+    plain_registry: RealRegistry,
+) -> None:
+    engines = [docker20, docker26, podman4, containerd1]
+    for engine in engines:
+        engine.clean()
+    repository = f"e{uuid.uuid4().hex[:8]}/app"
+    copied(session, f"{layout}:app:2", f"{plain_registry.host}/{repository}:2")
+    places = [engine.at("app:2") for engine in engines]
+    nowhere = "docker-daemon:app:2?socket=/nowhere.sock"
+    report = imgmove.copy(f"{plain_registry.host}/{repository}:2", [*places, nowhere], session=session)
+    assert [str(image.error) for image in report.images if image.error] == [
+        "destination: nothing listens at /nowhere.sock (is the engine installed and running?)"
+    ]
+    with pytest.raises(SomeFailed):
+        report.raise_failures()
+    for engine in engines:
+        assert engine.diff_ids("app:2") == diff_ids_of([BASE, ADDED])
+        engine.clean()
+    reads = [line.split('"')[1] for line in plain_registry.requests("GET", f"/{repository}/blobs/")]
+    assert len(reads) == len(set(reads)) == 3, "config and layers, each once"
+
+
+def test_from_engine_to_engine(
+    docker20: RealEngine, podman4: RealEngine, layout: str, session: imgmove.Session, traffic: Traffic
+) -> None:
+    for engine in (docker20, podman4):
+        engine.clean()
+    for tag in ("1", "2"):
+        copied(session, f"{layout}:app:{tag}", docker20.at(f"app:{tag}"))
+    copied(session, docker20.at("app:1"), podman4.at("app:1"))
+    traffic.bytes = 0
+    copied(session, docker20.at("app:2"), podman4.at(""))
+    assert traffic.bytes < allowed(1_000_000)
+    assert podman4.diff_ids("app:2") == diff_ids_of([BASE, ADDED])
+    for engine in (docker20, podman4):
+        engine.clean()

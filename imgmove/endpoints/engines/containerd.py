@@ -18,14 +18,14 @@ from imgmove.endpoints.engines.nearest import no_such_image
 from imgmove.endpoints.engines.shipment import Shipment
 from imgmove.engine.choose import choose_one
 from imgmove.engine.graph import read_content, read_node
-from imgmove.errors import NotFound, ServerRefused
+from imgmove.errors import LocalError, NotFound, ServerRefused
 from imgmove.model import media_types
 from imgmove.model.descriptor import Descriptor
 from imgmove.model.digest import Digest
 from imgmove.model.manifest import Index, Manifest, digests_of_layers, make_manifest
 from imgmove.model.platform import Platform
 from imgmove.model.reference import Reference
-from imgmove.ports import NamedImage, Reader
+from imgmove.ports import Machine, NamedImage, Reader
 from imgmove.wire import codec
 
 _UNCOMPRESSED = re.compile(r"containerd\.io/uncompressed=(sha256:[0-9a-f]{64})")
@@ -51,16 +51,29 @@ class Containerd:
     """One namespace of one containerd.
 
     Args:
-        shell: runs shell commands on the same machine.
+        address: of its socket; empty for the usual one.
+        namespace: empty for the client's own.
     """
 
     keeps_manifests = True
 
-    def __init__(self, program: Program, shell: Program, words: Sequence[str]) -> None:
-        self._program = program
-        self._shell = shell
-        self._words = shlex.join(words)
-        self.label = program.label
+    def __init__(self, machine: Machine, label: str, address: str = "", namespace: str = "") -> None:
+        self.label = label
+        self._machine = machine
+        self._shell = Program(machine, ["sh", "-c"], label)
+        self._options = (*(("-a", address) if address else ()), *(("-n", namespace) if namespace else ()))
+
+    @cached_property
+    def _words(self) -> tuple[str, ...]:
+        """Containerd's own client, or the one that k3s brings along."""
+        found = self._shell.ask("command -v ctr || command -v k3s || true").decode().strip()
+        if not found:
+            raise LocalError(f"{self.label}: there is no ctr", hint="it comes with containerd, and k3s has one too")
+        return (found, "ctr", *self._options) if found.endswith("/k3s") else (found, *self._options)
+
+    @cached_property
+    def _program(self) -> Program:
+        return Program(self._machine, self._words, self.label)
 
     # --- as a source
 
@@ -94,7 +107,7 @@ class Containerd:
             )
         if not offset:
             return self._program.output("content", "get", str(descriptor.digest))
-        return self._shell.output(f"{self._words} content get {descriptor.digest} | tail -c +{offset + 1}")
+        return self._shell.output(f"{shlex.join(self._words)} content get {descriptor.digest} | tail -c +{offset + 1}")
 
     def images(self) -> Sequence[NamedImage]:
         """All images that have names."""
@@ -154,9 +167,14 @@ class Containerd:
 
     def ways(self, shipment: Shipment) -> Sequence[Way]:
         """Archives; a layer that is here in another compression is named as it is here."""
-        whole = Way("the whole image", lambda shipment, name: self._load(shipment, name, shipment.image, ()))
+        # Containerd goes on with a blob that an earlier import left unfinished, whatever was in that; if it was broken,
+        # it is used up by the first import that fails for it.
+        whole = [
+            Way(what, lambda shipment, name: self._load(shipment, name, shipment.image, ()))
+            for what in ("the whole image", "the whole image once more")
+        ]
         if not shipment.is_sparse:
-            return [whole]
+            return whole
         note = ""
         image = shipment.image
         if any(blob.digest in shipment.held and blob.digest not in self._blobs for blob in shipment.blobs):
@@ -168,7 +186,7 @@ class Containerd:
             lambda shipment, name: self._load(shipment, name, image, held),
             note=note,
         )
-        return [part, whole]
+        return [part, *whole]
 
     def name(self, temporary: str, name: str) -> None:
         """Gives it another name."""
@@ -234,5 +252,5 @@ class Containerd:
 
     def _described(self, digest: Digest, media_type: str) -> Descriptor:
         """Content with its exact size, which no command of ctr tells."""
-        size = self._shell.ask(f"{self._words} content get {digest} | wc -c")
+        size = self._shell.ask(f"{shlex.join(self._words)} content get {digest} | wc -c")
         return Descriptor(media_type, digest, int(size))

@@ -21,6 +21,7 @@ from imgmove.model.digest import Digest
 from imgmove.model.manifest import Manifest, read_json
 from imgmove.model.platform import Platform
 from imgmove.model.reference import Reference
+from imgmove.ports import Machine
 from imgmove.wire.http.errors import printable
 from imgmove.wire.stream_http import AnswerReader, StreamHttp, json_lines
 
@@ -29,10 +30,15 @@ _LARGEST_DOCUMENT = 64 << 20
 
 
 class Docker:
-    """One docker daemon."""
+    """One docker daemon.
 
-    def __init__(self, http: StreamHttp, label: str) -> None:
+    Args:
+        machine: where it runs, as far as we know.
+    """
+
+    def __init__(self, http: StreamHttp, machine: Machine, label: str) -> None:
         self._http = http
+        self._machine = machine
         self.label = label
 
     # --- what it is
@@ -122,7 +128,7 @@ class Docker:
         self._ask("DELETE", f"/images/{quote(temporary)}?noprune=1", 200, 404)
 
     def _pull(self, shipment: Shipment, temporary: str) -> None:
-        with served(shipment.image, shipment.content) as image:
+        with served(self._machine, shipment.image, shipment.content) as image:
             query = f"fromImage={quote(image.repository, safe='')}&tag={image.digest}"
             status, content = self._http.ask(
                 "POST", f"/images/create?{query}", {"X-Registry-Auth": image.docker_header}, repeatable=False

@@ -14,8 +14,8 @@ from imgmove.endpoints.engines.destination import EngineDestination
 from imgmove.endpoints.engines.docker import Docker
 from imgmove.endpoints.engines.nearest import no_such_image
 from imgmove.endpoints.engines.podman import Podman
-from imgmove.errors import LocalError, NetworkError, NotFound
-from imgmove.model.location import EngineLocation
+from imgmove.errors import NetworkError, NotFound
+from imgmove.model.location import EngineLocation, SshHost, parse_ssh_host
 from imgmove.ports import ByteStream, Machine, Reader
 from imgmove.settings import Settings
 from imgmove.settings.engine_addresses import EngineAddress, docker_address
@@ -26,10 +26,15 @@ AnyEngine = Docker | Podman | Containerd
 
 
 class Engines:
-    """Opens engines when they are first needed and closes them together. Safe for many threads."""
+    """Opens engines when they are first needed and closes them together. Safe for many threads.
 
-    def __init__(self, settings: Settings) -> None:
+    Args:
+        remote: gives another host, whose connection is its owner's to close.
+    """
+
+    def __init__(self, settings: Settings, remote: Callable[[SshHost], Machine]) -> None:
         self._settings = settings
+        self._remote = remote
         self._engines: dict[EngineLocation, AnyEngine] = {}
         self._streams: list[Reader] = []
         self._lock = threading.Lock()
@@ -80,19 +85,24 @@ class Engines:
             return self._engines[place]
 
     def _opened(self, place: EngineLocation) -> AnyEngine:
-        machine = LocalMachine(self._settings.timeout)
         if place.engine == "docker-daemon":
-            return _docker(place, machine, self._settings)
-        return (
-            _podman(place, machine, self._settings)
-            if place.engine == "podman"
-            else _containerd(place, machine, self._settings)
-        )
+            return self._docker(place)
+        machine = self._machine(place.carrier)
+        return (_podman if place.engine == "podman" else _containerd)(place, machine, self._settings)
 
+    def _docker(self, place: EngineLocation) -> Docker:
+        label = f"docker on {place.carrier}" if place.carrier else "docker"
+        if place.socket or place.carrier:
+            machine = self._machine(place.carrier)
+            return Docker(StreamHttp(lambda: machine.connect(place.socket), label), machine, label)
+        address = docker_address(self._settings.environment)
+        if address.kind == "ssh":
+            return self._docker(replace(place, carrier=parse_ssh_host(address.place)))
+        here = LocalMachine(self._settings.timeout)
+        return Docker(StreamHttp(_connect(address, here, self._settings.timeout), label), here, label)
 
-def _docker(place: EngineLocation, machine: Machine, settings: Settings) -> Docker:
-    address = EngineAddress("unix", place.socket) if place.socket else docker_address(settings.environment)
-    return Docker(StreamHttp(_connect(address, machine, settings.timeout), "docker"), "docker")
+    def _machine(self, carrier: SshHost | None) -> Machine:
+        return self._remote(carrier) if carrier else LocalMachine(self._settings.timeout)
 
 
 def _connect(address: EngineAddress, machine: Machine, timeout: float) -> Callable[[], ByteStream]:
@@ -102,27 +112,22 @@ def _connect(address: EngineAddress, machine: Machine, timeout: float) -> Callab
 
 
 def _podman(place: EngineLocation, machine: Machine, settings: Settings) -> Podman:
-    address = f"unix://{place.socket}" if place.socket else settings.environment["CONTAINER_HOST"]
-    return Podman(Program(machine, ["podman", "--url", address] if address else ["podman"], "podman"))
+    address = f"unix://{place.socket}" if place.socket else ""
+    if not address and place.carrier is None:
+        address = settings.environment["CONTAINER_HOST"]
+    return Podman(Program(machine, ["podman", "--url", address] if address else ["podman"], _label(place)))
 
 
 def _containerd(place: EngineLocation, machine: Machine, settings: Settings) -> Containerd:
-    environment = settings.environment
-    words = _ctr(machine)
-    if address := place.socket or environment["CONTAINERD_ADDRESS"]:
-        words += ["-a", address]
-    if namespace := place.namespace or environment["CONTAINERD_NAMESPACE"]:
-        words += ["-n", namespace]
-    return Containerd(Program(machine, words, "containerd"), Program(machine, ["sh", "-c"], "containerd"), words)
+    # What the environment says is about this machine.
+    said = settings.environment if place.carrier is None else None
+    address = place.socket or (said["CONTAINERD_ADDRESS"] if said else "")
+    namespace = place.namespace or (said["CONTAINERD_NAMESPACE"] if said else "")
+    return Containerd(machine, _label(place), address, namespace)
 
 
-def _ctr(machine: Machine) -> list[str]:
-    """Containerd's own command, or the one that k3s brings along."""
-    shell = Program(machine, ["sh", "-c"], "containerd")
-    found = shell.ask("command -v ctr || command -v k3s || true").decode().strip()
-    if not found:
-        raise LocalError("the program ctr is not installed", hint="it comes with containerd; k3s has it too")
-    return [found, "ctr"] if found.endswith("/k3s") else [found]
+def _label(place: EngineLocation) -> str:
+    return f"{place.engine} on {place.carrier}" if place.carrier else place.engine
 
 
 def _tcp(address: EngineAddress, timeout: float) -> ByteStream:

@@ -14,8 +14,8 @@ from imgmove.errors import NotFound
 from imgmove.model.descriptor import Descriptor
 from imgmove.model.digest import Digest
 from imgmove.model.manifest import Manifest
-from imgmove.ports import Opener, Reader
-from imgmove.server import FixedRepositories, HttpServer, Registry, require_password
+from imgmove.ports import Machine, Opener, Reader
+from imgmove.server import FixedRepositories, Registry, StreamServer, require_password
 from imgmove.streams import BytesReader
 
 _USER = "imgmove"
@@ -59,14 +59,22 @@ class Served:
 
 
 @contextlib.contextmanager
-def served(image: Manifest, content: Opener) -> Iterator[Served]:
-    """Serves an image on this machine's loopback address until the block ends."""
+def served(machine: Machine, image: Manifest, content: Opener) -> Iterator[Served]:
+    """Serves an image on the loopback address of the engine's machine until the block ends.
+
+    Raises:
+        ServerRefused: that machine allows no listening.
+    """
     password = secrets.token_urlsafe(24)
     registry = Registry(FixedRepositories({_REPOSITORY: _OneImage(image, content)}))
     guarded = require_password(registry, lambda user, said: user == _USER and hmac.compare_digest(said, password))
-    with HttpServer(guarded) as server:
-        yield Served(server.host, image.descriptor.digest, password)
-    registry.close()
+    server = StreamServer(guarded)
+    try:
+        with machine.listening(server.take) as port:
+            yield Served(f"127.0.0.1:{port}", image.descriptor.digest, password)
+    finally:
+        server.stop()
+        registry.close()
 
 
 class _OneImage:
