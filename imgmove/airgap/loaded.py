@@ -65,13 +65,13 @@ class LoadReport:
 
     @property
     def request(self) -> Request | None:
-        """What would complete the images that lack something; None when none does."""
-        lacking = [
-            WantedImage(image.name, image.digest, tuple(blob.digest for blob in image.lacking))
-            for image in self.images
-            if image.lacking
-        ]
-        return Request(self.bundle.bundle_id, lacking) if lacking else None
+        """What would complete the images that lack what no volume holds; None when none does."""
+        wanted = []
+        for image in self.images:
+            nowhere = tuple(blob.digest for blob in image.lacking if not self.bundle.volumes_of(blob.digest))
+            if nowhere:
+                wanted.append(WantedImage(image.name, image.digest, nowhere))
+        return Request(self.bundle.bundle_id, wanted) if wanted else None
 
     @property
     def holdings(self) -> Holdings:
