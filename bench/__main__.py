@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from bench import bundle
 from bench.images import build, noise, real_layers
 from bench.measure import Cost, Costs, in_turns, run_once
 from bench.rows import ROWS, Job, Row
@@ -115,18 +116,25 @@ def main() -> None:
     parser.add_argument("words", nargs="*", help="only rows with one of these words")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--keep", type=Path, help="a folder to keep the images in")
+    parser.add_argument("--bundle-gib", type=int, default=10, help="how large the bundle is")
     arguments = parser.parse_args()
     with ground(arguments.keep) as place:
         for row in ROWS:
-            if arguments.words and not any(word in row.name for word in arguments.words):
-                continue
-            costs = place.measure(row, arguments.rounds)
-            print(row.name)
-            for name, cost in costs.items():
-                if cost.failure:
-                    print(f"  {name:8} {cost.failure}")
-                else:
-                    print(f"  {name:8} {cost.wall:7.3f} s  cpu {cost.cpu:7.3f} s  {cost.memory:6.0f} MiB")
+            if not arguments.words or any(word in row.name for word in arguments.words):
+                _print(row.name, place.measure(row, arguments.rounds))
+        if not arguments.words or "bundle" in arguments.words:
+            size = arguments.bundle_gib << 30
+            costs = bundle.measure(place.folder, size, place.environment, min(arguments.rounds, 3))
+            _print(f"bundle of {arguments.bundle_gib} GiB, beside copying and hashing its blobs", costs)
+
+
+def _print(row: str, costs: dict[str, Costs]) -> None:
+    print(row)
+    for name, cost in costs.items():
+        if cost.failure:
+            print(f"  {name:8} {cost.failure}")
+        else:
+            print(f"  {name:8} {cost.wall:7.3f} s  cpu {cost.cpu:7.3f} s  {cost.memory:6.0f} MiB")
 
 
 if __name__ == "__main__":
