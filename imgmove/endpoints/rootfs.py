@@ -13,7 +13,7 @@ from imgmove.model.descriptor import Descriptor
 from imgmove.model.digest import Digest
 from imgmove.model.draft import Draft
 from imgmove.model.manifest import Manifest
-from imgmove.ports import Arrival, InRegistry, NamedImage, RangedSource, Reader, Source
+from imgmove.ports import Arrival, InRegistry, ManifestMaker, NamedImage, RangedSource, Reader, Source
 from imgmove.rootfs.checked import CheckedTar
 from imgmove.rootfs.pack import PackedFolder
 from imgmove.rootfs.tar import BLOCK as TAR_BLOCK
@@ -200,12 +200,14 @@ class RootfsPipe:
         tar: the layer.
         draft: the rest of the image.
         base: where the base's blobs are; None for an image of this layer alone.
+        converts_base: the base came without a manifest, so its layers may be compressed as this one is.
     """
 
-    def __init__(self, tar: Reader, draft: Draft, base: Source | None = None) -> None:
+    def __init__(self, tar: Reader, draft: Draft, base: Source | None = None, *, converts_base: bool = False) -> None:
         self._tar = tar
         self._draft = draft
         self._base = base
+        self._converts_base = converts_base
         self._arrived: Source | None = None
         self._layer: Digest | None = None
         self._made: Manifest | None = None
@@ -265,6 +267,10 @@ class RootfsPipe:
             else None
         )
 
+    def is_made_up(self, digest: Digest) -> bool:
+        """Whether layers below this manifest may be compressed."""
+        return self._converts_base and digest == self.manifest.descriptor.digest
+
     def close(self) -> None:
         """Closes the tar; the base is its owner's to close."""
         self._tar.close()
@@ -279,8 +285,16 @@ class MountableRootfsPipe(RootfsPipe):
         self.repository = place.repository
 
 
-def make_pipe(tar: Reader, draft: Draft, base: Source | None = None) -> RootfsPipe:
-    """A pipe that says as much of its base as that can do."""
-    if base is not None and isinstance(base, InRegistry):
+def make_pipe(tar: Reader, draft: Draft, base: Source | None = None, *, compression: str = "gzip") -> RootfsPipe:
+    """A pipe that says as much of its base as that can do.
+
+    Args:
+        compression: of the new layer.
+    """
+    if base is None or draft.base is None:
+        return RootfsPipe(tar, draft)
+    if isinstance(base, InRegistry):
         return MountableRootfsPipe(tar, draft, base, base)
-    return RootfsPipe(tar, draft, base)
+    # Registries get layers that came without a manifest gzipped; another compression that was asked for must stay.
+    is_made_up = isinstance(base, ManifestMaker) and base.is_made_up(draft.base.descriptor.digest)
+    return RootfsPipe(tar, draft, base, converts_base=is_made_up and compression == "gzip")

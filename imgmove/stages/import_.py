@@ -6,7 +6,7 @@ import datetime as dt
 import os
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
 
@@ -117,7 +117,8 @@ def _pipe(
     if base is None:
         platform = options.platform or session.settings.environment.platform
         return make_pipe(opened.tar, Draft.alone(platform, said))
-    return make_pipe(opened.tar, Draft.onto(base.manifest, base.config, said), base.source)
+    draft = Draft.onto(base.manifest, base.config, said)
+    return make_pipe(opened.tar, draft, base.source, compression=options.layer_compression)
 
 
 @dataclass(frozen=True)
@@ -140,14 +141,32 @@ class _Import:
         move_pipe(self.pipe, self._piping(place, lambda _: None))
         self.pipe.arrived_at(place)
         unchanged = CopyOptions(referrers=False, format=self.options.format)
-        return move(self.session, [(self.origin, self.target)], unchanged)
+        report = move(self.session, [(self.origin, self.target)], unchanged)
+        return self._with_layer(report) if takes_it_now else report
 
     def _in_one_pass(self, destination: Destination) -> CopyReport:
         (moved,) = move_pipe(self.pipe, self._piping(destination, self._names))
-        return CopyReport(
-            [ImageReport(self.origin.label, self.target.label, moved.descriptor.digest, "copied")],
-            Totals(),
+        blobs = self.pipe.manifest.children
+        size = sum(blob.size for blob in blobs)
+        image = ImageReport(
+            self.origin.label, self.target.label, moved.descriptor.digest, "copied", size=size, bytes_sent=size
         )
+        return CopyReport([image], Totals(blobs_sent=len(blobs), bytes_sent=size))
+
+    def _with_layer(self, report: CopyReport) -> CopyReport:
+        """The report of the plan, for which the layer was there already, with the layer as it was: sent."""
+        size, totals = self.pipe.manifest.layers[-1].size, report.totals
+        (image,) = report.images
+        if image.error is None and image.status != "present":
+            totals = replace(
+                totals,
+                blobs_sent=totals.blobs_sent + 1,
+                bytes_sent=totals.bytes_sent + size,
+                blobs_present=totals.blobs_present - 1,
+                bytes_present=totals.bytes_present - size,
+            )
+            image = replace(image, bytes_sent=image.bytes_sent + size)
+        return replace(report, images=[image], totals=totals)
 
     def _piping(self, destination: Destination, names: Callable[[NamedImage], Sequence[str] | None]) -> Piping:
         options = self.options

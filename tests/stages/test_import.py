@@ -40,7 +40,7 @@ from imgmove.rootfs.tar import END
 from imgmove.settings import Settings
 from imgmove.stages.import_ import ImportOptions, import_rootfs
 from imgmove.wire.files import LocalFiles
-from tests.images import build_artifact, build_image, build_index, tar_of
+from tests.images import build_artifact, build_image, build_index, docker_archive, tar_of
 from tests.quirks import Drop, Quirks, RegistryServer
 
 TAR = tar_of({"etc/hello": b"world", "big": random.Random(5).randbytes(300_000)})
@@ -236,6 +236,37 @@ def test_only_the_new_layer_is_sent(
         mounted = [exchange for exchange in requests if "mount=" in exchange.query and exchange.status == 201]
         assert len(mounted) == mounts
         assert sum(exchange.method == "PUT" and "/uploads/" in exchange.path for exchange in requests) <= 2
+
+
+def test_a_base_without_a_manifest(
+    session: imgmove.Session, rootfs: str, tmp_path: Path, registry: RegistryServer
+) -> None:
+    docker_archive(tmp_path / "old.tar", build_image([{"a": b"1"}]))
+    for compression, kinds in (
+        ("keep", [media_types.OCI_LAYER_GZIP, media_types.OCI_LAYER_GZIP]),
+        ("zstd", [media_types.OCI_LAYER, media_types.OCI_LAYER_ZSTD]),
+    ):
+        options = onto(str(tmp_path / "old.tar"), compression=compression)
+        found = imported(session, rootfs, f"{registry.host}/app:{compression}", options)[2]
+        assert [layer.media_type for layer in found.layers] == kinds
+
+
+def test_what_was_sent_is_counted(
+    session: imgmove.Session, rootfs: str, layout: Layout, tmp_path: Path, registry: RegistryServer
+) -> None:
+    build_image([{"a": b"1"}]).put(layout, "base:1")
+    base = f"{registry.host}/base:1"
+    imgmove.copy(f"oci:{tmp_path / 'seed'}:base:1", base, session=session).raise_failures()
+    before = registry.received("* upload")
+    alone = imgmove.import_rootfs(rootfs, f"{registry.host}/alone:1", session=session)
+    middle = registry.received("* upload")
+    assert alone.totals.bytes_sent == alone.images[0].bytes_sent == middle - before
+    more = imgmove.import_rootfs(rootfs, f"{registry.host}/base:2", onto(base, "ENV a=1"), session=session)
+    sent = registry.received("* upload") - middle
+    # Of a new blob, a plan can only hope that it may be mounted: such is the config.
+    (config,) = [blob for blob in more.plans[0].blobs if blob.fate == "mount"]
+    assert more.totals.bytes_sent == more.images[0].bytes_sent == sent - config.descriptor.size
+    assert (more.totals.blobs_sent, more.totals.blobs_present, more.totals.blobs_mounted) == (1, 1, 1)
 
 
 def test_docker_s_format_is_kept(session: imgmove.Session, rootfs: str, layout: Layout, tmp_path: Path) -> None:
