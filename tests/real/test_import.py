@@ -73,7 +73,12 @@ def test_it_runs(engine: RealEngine, tree: Path, tmp_path: Path, settings: Setti
         (tmp_path / "more.tar").write_bytes(tar_of({"other": b"other", ".wh.again": b""}))
         more = ImportOptions(changes=["ENV MORE=1"], onto=parse_location(place))
         imgmove.import_rootfs(str(tmp_path / "more.tar"), engine.at(onto), more, session=session).raise_failures()
+        again = ImportOptions(onto=parse_location(engine.at(straight)))
+        copied = f"oci:{tmp_path / 'copied'}:1"
+        imgmove.import_rootfs(str(tmp_path / "more.tar"), copied, again, session=session).raise_failures()
+        rootfs = imgmove.inspect(copied, session=session).config["rootfs"]
     engine.load(tmp_path / "image.tar")
+    assert rootfs == {"type": "layers", "diff_ids": engine.diff_ids(onto)}
     for name in (straight, archived, onto):
         assert engine.hello(name).strip() == SAYS
     assert engine.diff_ids(straight) == engine.diff_ids(archived) == engine.diff_ids(onto)[:1]
