@@ -28,10 +28,7 @@ def import_(
         str, typer.Argument(metavar="FILE|DIR|-|URL", help="A tar (also compressed), a folder, stdin, http(s)://…")
     ],
     destination: Annotated[str, typer.Argument(metavar="DST", help="Where the image goes.")],
-    source_access: SourceAccess,
-    destination_access: DestinationAccess,
-    running: Running,
-    output: Output,
+    *,
     change: Annotated[
         list[str] | None,
         typer.Option("--change", "-c", metavar="INSTRUCTION", help="A Dockerfile instruction, such as 'CMD [\"sh\"]'."),
@@ -58,6 +55,10 @@ def import_(
         str,
         typer.Option(help="Bytes per second over all connections, such as 20M.", metavar="RATE", show_default=False),
     ] = "",
+    source_access: SourceAccess,
+    destination_access: DestinationAccess,
+    running: Running,
+    output: Output,
 ) -> None:
     """Make an image out of a root file system.
 
