@@ -143,3 +143,5 @@ def _read_key(path: str) -> bytes:
             return file.read(1 << 20)
     except OSError as error:
         raise LocalError(f"can't read the key {path}: {error.strerror}") from error
+    except ValueError:
+        raise UsageError(f"not a path: {path!r:.200}") from None

@@ -2,32 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from imgmove.engine.graph import DEEPEST_INDEX
 from imgmove.errors import MalformedContent, NotFound
 from imgmove.model.descriptor import Descriptor
+from imgmove.model.digest import Digest
 from imgmove.model.manifest import Index, Manifest, Node, make_index, read_json_object
 from imgmove.model.platform import Platform
 
 _ATTESTED = "vnd.docker.reference.digest"
 
 
-def flattened(index: Index, read: Callable[[Descriptor], Node], depth: int = 0) -> Index:
-    """The index with the indexes in it replaced by what they list; itself where there are none.
+def flattened(index: Index, read: Callable[[Descriptor], Node]) -> Index:
+    """The index with the indexes in it replaced by what they list, each once; itself where there are none.
 
     Raises:
         MalformedContent: they stand in one another too deeply.
     """
-    if depth > DEEPEST_INDEX:
-        raise MalformedContent(f"indexes stand in one another more than {DEEPEST_INDEX} deep")
-    if not any(child.is_index and child.platform is None for child in index.manifests):
+    if not any(_is_inner(child) for child in index.manifests):
         return index
-    manifests: list[Descriptor] = []
-    for child in index.manifests:
-        node = read(child) if child.is_index and child.platform is None else None
-        manifests.extend(flattened(node, read, depth + 1).manifests if isinstance(node, Index) else (child,))
-    return make_index(index.media_type, manifests, index.annotations)
+    # One that is listed twice at every level would otherwise double with each of them.
+    seen: set[Digest] = set()
+
+    def listed(index: Index, depth: int) -> Iterator[Descriptor]:
+        if depth > DEEPEST_INDEX:
+            raise MalformedContent(f"indexes stand in one another more than {DEEPEST_INDEX} deep")
+        for child in index.manifests:
+            if not _is_inner(child):
+                yield child
+            elif child.digest not in seen:
+                seen.add(child.digest)
+                node = read(child)
+                yield from listed(node, depth + 1) if isinstance(node, Index) else (child,)
+
+    return make_index(index.media_type, list(listed(index, 0)), index.annotations)
+
+
+def _is_inner(child: Descriptor) -> bool:
+    return child.is_index and child.platform is None
 
 
 def check_platform(manifest: Manifest, platforms: Sequence[Platform], read: Callable[[Descriptor], bytes]) -> None:

@@ -15,6 +15,9 @@ from imgmove.streams import BytesReader, ContentCheck
 DEEPEST_INDEX = 16
 """How many indexes may stand in one another; nobody builds three, and a hostile chain must end somewhere."""
 
+MOST_REFERRERS = 10_000
+"""How many signatures and the like one image may have."""
+
 
 @dataclass(frozen=True, slots=True)
 class Tree:

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from imgmove.engine.choose import check_platform, choose_one, choose_several, flattened
 from imgmove.engine.convert import Conversions, Recipe, is_convertible
-from imgmove.engine.graph import DEEPEST_INDEX, grow, read_content, read_node_to_move
+from imgmove.engine.graph import DEEPEST_INDEX, MOST_REFERRERS, grow, read_content, read_node_to_move
 from imgmove.engine.plan import Choice, Fate, Move, Plan, PlannedBlob, PlannedImage, PlannedTree
 from imgmove.engine.pool import Pool, TaskGroup
 from imgmove.errors import ImgmoveError, MalformedContent, Side, UsageError
@@ -173,7 +173,7 @@ class _Planner:
             found is not None and found.digest == root.digest for found in survey.found.values()
         )
         if survey.is_present:
-            self._want_referrers(survey, root.digest)
+            self._want_referrers(survey, root.digest, 0)
         else:
             self._visit(survey, root, 0)
 
@@ -199,9 +199,9 @@ class _Planner:
                 return
             survey.visited.add(descriptor.digest)
         if depth > DEEPEST_INDEX:
-            raise MalformedContent(f"indexes stand in one another more than {DEEPEST_INDEX} deep")
+            raise MalformedContent(f"indexes and referrers lead to one another more than {DEEPEST_INDEX} deep")
         self._spawn(survey, partial(self._read, survey, descriptor, depth))
-        self._want_referrers(survey, descriptor.digest)
+        self._want_referrers(survey, descriptor.digest, depth)
 
     def _read(self, survey: _Survey, descriptor: Descriptor, depth: int) -> None:
         node = self._node(survey, descriptor)
@@ -212,12 +212,12 @@ class _Planner:
             elif not child.is_foreign:
                 self._want_status(survey, child, self._recipe(node, child, is_made_up=is_made_up))
 
-    def _want_referrers(self, survey: _Survey, subject: Digest) -> None:
+    def _want_referrers(self, survey: _Survey, subject: Digest, depth: int) -> None:
         source = survey.move.source
         if self._choice.referrers and isinstance(source, ReferrerLister):
-            self._spawn(survey, partial(self._list_referrers, survey, source, subject))
+            self._spawn(survey, partial(self._list_referrers, survey, source, subject, depth))
 
-    def _list_referrers(self, survey: _Survey, source: ReferrerLister, subject: Digest) -> None:
+    def _list_referrers(self, survey: _Survey, source: ReferrerLister, subject: Digest, depth: int) -> None:
         what = f"asking what refers to {subject.short}"
         for referrer in self._ask("source", what, lambda: source.referrers(subject)):
             digest = referrer.descriptor.digest
@@ -227,17 +227,19 @@ class _Planner:
                 survey.referrers[digest] = NamedImage(referrer.descriptor, names)
                 survey.subjects.setdefault(digest, set()).add(subject)
                 is_new = known is None
+                if len(survey.referrers) > MOST_REFERRERS:
+                    raise MalformedContent(f"more than {MOST_REFERRERS} manifests refer to {survey.move.label}")
             if is_new:
-                self._spawn(survey, partial(self._consider_referrer, survey, referrer))
+                self._spawn(survey, partial(self._consider_referrer, survey, referrer, depth + 1))
 
-    def _consider_referrer(self, survey: _Survey, referrer: NamedImage) -> None:
+    def _consider_referrer(self, survey: _Survey, referrer: NamedImage, depth: int) -> None:
         if survey.is_present:
             what = f"asking for referrer {referrer.descriptor.digest.short}"
             if self._ask("destination", what, lambda: _holds(survey.move, referrer)):
                 with self._lock:
                     survey.referrers.pop(referrer.descriptor.digest, None)
                 return
-        self._visit(survey, referrer.descriptor, 0)
+        self._visit(survey, referrer.descriptor, depth)
 
     def _want_status(self, survey: _Survey, blob: Descriptor, recipe: Recipe | None) -> None:
         key = _key(survey.move, blob, recipe)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from imgmove.engine.blobs import SidedReader
-from imgmove.engine.graph import DEEPEST_INDEX, open_content, read_node
+from imgmove.engine.graph import DEEPEST_INDEX, MOST_REFERRERS, open_content, read_node
 from imgmove.engine.pool import Pool, TaskGroup
 from imgmove.errors import ContentError, ImgmoveError, MalformedContent, NotFound, Side
 from imgmove.model.descriptor import Descriptor
@@ -112,13 +112,13 @@ class _Walk:
 
     def visit(self, descriptor: Descriptor, depth: int) -> None:
         if depth > DEEPEST_INDEX:
-            error = MalformedContent(f"indexes stand in one another more than {DEEPEST_INDEX} deep")
+            error = MalformedContent(f"indexes and referrers lead to one another more than {DEEPEST_INDEX} deep")
             self._failed(descriptor, error)
             return
         if self._is_new(descriptor.digest):
             self._spawn(descriptor, partial(self._read, descriptor, depth))
             if self.with_referrers and isinstance(self.source, ReferrerLister):
-                self._spawn(descriptor, partial(self._ask, self.source, descriptor.digest))
+                self._spawn(descriptor, partial(self._ask, self.source, descriptor.digest, depth))
 
     def _spawn(self, descriptor: Descriptor, task: Callable[[], None]) -> None:
         self.group.spawn(task, partial(self._failed, descriptor), urgency=descriptor.size)
@@ -148,11 +148,13 @@ class _Walk:
                 self.blobs[child.digest] = child
                 self._spawn(child, partial(self._hash if self.has is None else self._look, child))
 
-    def _ask(self, source: ReferrerLister, subject: Digest) -> None:
+    def _ask(self, source: ReferrerLister, subject: Digest, depth: int) -> None:
         found = self.pool.run.persist(f"asking what refers to {subject.short}", lambda: source.referrers(subject))
         for referrer in found:
             self.referrers.setdefault(referrer.descriptor.digest, referrer)
-            self.visit(referrer.descriptor, 0)
+            if len(self.referrers) > MOST_REFERRERS:
+                raise MalformedContent(f"more than {MOST_REFERRERS} manifests refer to one another")
+            self.visit(referrer.descriptor, depth + 1)
 
     def _look(self, blob: Descriptor) -> None:
         assert self.has is not None

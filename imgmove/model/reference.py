@@ -16,6 +16,7 @@ DEFAULT_TAG = "latest"
 _HUB_ALIAS = "index.docker.io"
 _LIBRARY = "library/"
 _LONGEST_REPOSITORY = 255
+_LARGEST_PORT = 65535
 
 _LABEL = r"(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])"
 _HOST = re.compile(rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[a-fA-F0-9:]+\])(?::[0-9]+)?")
@@ -148,7 +149,8 @@ def check_host(host: str) -> str:
     Raises:
         UsageError: not a host.
     """
-    if not _HOST.fullmatch(host):
+    port = host.rpartition(":")[2] if not host.endswith("]") and ":" in host else "1"
+    if not _HOST.fullmatch(host) or len(port) > 5 or int(port) > _LARGEST_PORT:
         hint = f"a file is written ./{host[:60]}/…" if host.startswith(".") and host.isprintable() else ""
         raise UsageError(f"not a registry host: {host!r:.200}", hint=hint)
     return HUB if host == _HUB_ALIAS else host

@@ -17,6 +17,8 @@ from imgmove.settings.credential_store import CredentialStore
 from imgmove.settings.environment import Environment
 from imgmove.settings.registries_file import Registries, read_registries
 
+_LONGEST_TIMEOUT = 1_000_000
+
 
 @dataclass(frozen=True, slots=True)
 class SideOptions:
@@ -84,8 +86,10 @@ class Settings:
         for name, value, least in (("jobs", self.jobs, 1), ("retries", self.retries, 0)):
             if value < least:
                 raise UsageError(f"{name} must be at least {least}, not {value}")
-        if not 0 < self.timeout < float("inf"):
-            raise UsageError(f"the timeout must be more than 0 seconds, not {self.timeout:g}")
+        if not 0 < self.timeout <= _LONGEST_TIMEOUT:
+            raise UsageError(
+                f"the timeout must be more than 0 and at most {_LONGEST_TIMEOUT} seconds, not {self.timeout:g}"
+            )
         if self.limit_rate is not None and self.limit_rate < 1:
             raise UsageError("the rate limit must be at least 1 byte per second")
 

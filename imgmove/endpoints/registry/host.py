@@ -7,14 +7,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import urljoin, urlsplit, urlunsplit
 
-from imgmove.errors import NetworkError
+from imgmove.errors import NetworkError, ServerRefused
 from imgmove.model.credentials import Credentials
 from imgmove.model.reference import HUB, HUB_ADDRESS
 from imgmove.ports import RequestGate
 from imgmove.wire.auth import Authenticator, Scope
 from imgmove.wire.http import Body, HttpClient, Response, error_of
-from imgmove.wire.http.client import origin
-from imgmove.wire.http.errors import NotTls
+from imgmove.wire.http.client import led_to, origin
+from imgmove.wire.http.errors import NotTls, shown
 
 _MOST_CHALLENGES = 5
 _HTTP_PORT = 80
@@ -93,18 +93,18 @@ class RegistryHost:
         """Where an answer leads, as a URL.
 
         Registries behind a proxy that ends TLS name themselves with ``http:``; what came over TLS goes on over it.
+
+        Raises:
+            ServerRefused: to no address, or out of TLS.
         """
-        target = urljoin(response.url, location)
-        scheme, name, port = origin(target)
-        if (
-            scheme == "http"
-            and self._base.startswith("https:")
-            and name == origin(self._base)[1]
-            and port == _HTTP_PORT
-        ):
+        target = led_to(response.url, location)
+        (scheme, name, port), (own_scheme, own_name, own_port) = origin(target), origin(self._base)
+        if scheme in (own_scheme, "https"):
+            return target
+        if name == own_name and port in (_HTTP_PORT, own_port):
             parts = urlsplit(target)
             return urlunsplit(("https", urlsplit(self._base).netloc, parts.path, parts.query, ""))
-        return target
+        raise ServerRefused(f"{self.name} leads out of TLS to {shown(target)}, which is not safe")
 
     def _begun(
         self, method: str, place: str, scopes: Sequence[Scope], headers: Mapping[str, str], body: Body | bytes | None

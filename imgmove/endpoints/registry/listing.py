@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Sequence
-from urllib.parse import urljoin
 
 from imgmove.endpoints.registry.host import CATALOG, RegistryHost
 from imgmove.errors import MalformedContent, ServerRefused
+from imgmove.model.manifest import read_json_object
 from imgmove.ports import read_all
 from imgmove.wire.auth import Scope
 from imgmove.wire.http import Response, check_status
-from imgmove.wire.http.client import origin
+from imgmove.wire.http.client import led_to, origin
 
 PAGE = 1000
 """Entries to ask for at a time; ECR refuses more."""
 
-_LARGEST_PAGE = 32 << 20
+_LARGEST_PAGE = 8 << 20
 _MOST_PAGES = 100_000
-_NEXT = re.compile(r'<([^>]*)>\s*;[^,]*\brel\s*=\s*"?next"?', re.IGNORECASE)
+_MOST_NAMES = 500_000
+"""As many as fit into the memory that a command may take; no repository is known to have a tenth of them."""
+_LONGEST_LINK = 4096
+_NEXT = re.compile(r'<([^<>]*)>\s*;[^,<]*\brel\s*=\s*"?next"?', re.IGNORECASE)
 
 
 def pages(host: RegistryHost, place: str, scopes: Sequence[Scope], what: str) -> Iterator[dict[str, object]]:
@@ -47,10 +49,26 @@ def pages(host: RegistryHost, place: str, scopes: Sequence[Scope], what: str) ->
 
 def list_repositories(host: RegistryHost, prefix: str) -> Iterator[str]:
     """The repositories at or below a prefix."""
-    for document in pages(host, f"/v2/_catalog?n={PAGE}", (CATALOG,), f"listing {host.name}"):
-        for name in texts(document, "repositories"):
-            if not prefix or name == prefix or name.startswith(f"{prefix}/"):
-                yield name
+    place = f"/v2/_catalog?n={PAGE}"
+    for name in names(host, place, (CATALOG,), "repositories", f"listing {host.name}"):
+        if not prefix or name == prefix or name.startswith(f"{prefix}/"):
+            yield name
+
+
+def names(host: RegistryHost, place: str, scopes: Sequence[Scope], key: str, what: str) -> Iterator[str]:
+    """The texts under a key of all pages.
+
+    Raises:
+        ServerRefused: they never end.
+        MalformedContent: a page is no such list.
+    """
+    count = 0
+    for document in pages(host, place, scopes, what):
+        found = texts(document, key)
+        count += len(found)
+        if count > _MOST_NAMES:
+            raise ServerRefused(f"{what}: {host.name} lists more than {_MOST_NAMES} names")
+        yield from found
 
 
 def tags_place(repository: str) -> str:
@@ -81,14 +99,11 @@ def read_document(response: Response, what: str) -> dict[str, object]:
     if len(content) > _LARGEST_PAGE:
         raise MalformedContent(f"{what}: a page of more than {_LARGEST_PAGE >> 20} MiB")
     try:
-        document = json.loads(content)
-    except (ValueError, RecursionError):
-        raise MalformedContent(f"{what}: the answer is not valid JSON") from None
-    if not isinstance(document, dict):
-        raise MalformedContent(f"{what}: the answer is not a JSON object")
-    return document
+        return read_json_object(content, most=_LARGEST_PAGE)
+    except MalformedContent as error:
+        raise MalformedContent(f"{what}: {error.message}") from None
 
 
 def _next(response: Response) -> str:
-    match = _NEXT.search(response.headers.get("link", ""))
-    return urljoin(response.url, match.group(1)) if match else ""
+    match = _NEXT.search(response.headers.get("link", "")[:_LONGEST_LINK])
+    return led_to(response.url, match.group(1)) if match else ""

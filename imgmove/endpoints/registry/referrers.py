@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 from imgmove.endpoints.registry.listing import pages, read_document, tags_place, texts
 from imgmove.endpoints.registry.pull import RepositoryReader
+from imgmove.engine.graph import MOST_REFERRERS
 from imgmove.errors import AccessDenied, MalformedContent
 from imgmove.model import media_types
 from imgmove.model.descriptor import Descriptor
@@ -82,7 +83,12 @@ class ReferrerQuestions:
         if 'rel="next"' not in response.headers.get("link", "").replace("rel=next", 'rel="next"'):
             return _manifests(read_document(response, what))
         response.close()
-        return [item for page in pages(reader.host, place, reader.scopes, what) for item in _manifests(page)]
+        found: list[Descriptor] = []
+        for page in pages(reader.host, place, reader.scopes, what):
+            found += _manifests(page)
+            if len(found) > MOST_REFERRERS:
+                raise MalformedContent(f"{what}: {reader.host.name} lists more than {MOST_REFERRERS}")
+        return found
 
     def _from_fallback_tag(self, subject: Digest) -> list[Descriptor]:
         tag = fallback_tag(subject)
@@ -143,7 +149,11 @@ class ReferrerQuestions:
             response.close()
             return None
         what = f"listing the tags of {reader.label}"
-        names = texts(read_document(check_status(response, 200, what=what), what), "tags")
+        try:
+            names = texts(read_document(check_status(response, 200, what=what), what), "tags")
+        except MalformedContent:
+            # Too long, or no list at all: then each tag has to be asked for.
+            return None
         return frozenset(name for name in names if name.startswith(DIGEST_TAGS))
 
 

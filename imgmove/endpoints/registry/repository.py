@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from urllib.parse import quote
 
 from imgmove.endpoints.registry.host import RegistryHost, delete_scope, pull_scope, push_scope
-from imgmove.endpoints.registry.listing import pages, tags_place, texts
+from imgmove.endpoints.registry.listing import names, tags_place
 from imgmove.endpoints.registry.pull import RepositoryReader, header_digest
 from imgmove.endpoints.registry.referrers import DIGEST_TAGS, ReferrerQuestions, fallback_tag, with_referrer
 from imgmove.endpoints.registry.upload import BlobUpload, PipedUpload, Session, StreamedUpload
@@ -39,10 +39,10 @@ class RegistrySource(RepositoryReader):
         """All tags, page by page. Once they were all read, nobody has to list them again to find referrers."""
         what = f"listing the tags of {self.label}"
         digest_tags: set[str] = set()
-        for document in pages(self.host, tags_place(self.repository), self.scopes, what):
-            names = texts(document, "tags")
-            digest_tags.update(name for name in names if name.startswith(DIGEST_TAGS))
-            yield from names
+        for name in names(self.host, tags_place(self.repository), self.scopes, "tags", what):
+            if name.startswith(DIGEST_TAGS):
+                digest_tags.add(name)
+            yield name
         self._questions.learned(frozenset(digest_tags))
 
     def referrers(self, subject: Digest) -> Sequence[NamedImage]:

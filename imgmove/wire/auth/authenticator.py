@@ -11,7 +11,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import urlencode, urlsplit
 
 from imgmove.errors import AccessDenied, ImgmoveError, MalformedContent, NotFound, ServerRefused
@@ -19,6 +19,8 @@ from imgmove.model.connection import is_loopback
 from imgmove.model.credentials import Credentials
 from imgmove.wire.auth.challenge import Challenge, parse_challenges
 from imgmove.wire.http import HttpClient, Response, error_of
+from imgmove.wire.http.client import led_to
+from imgmove.wire.http.errors import printable
 
 _CLIENT_ID = "imgmove"
 _LIFETIME = 60.0
@@ -70,6 +72,7 @@ class Authenticator:
         self._host = host
         self._find = find_credentials
         self._challenge: Challenge | None = None
+        self._is_plain_http = False
         self._tokens: list[_Token] = []
         self._guard = threading.Lock()
         self._asking: dict[tuple[Scope, ...], threading.Lock] = {}
@@ -109,6 +112,7 @@ class Authenticator:
             raise self._denied(response, scopes)
         with self._guard:
             self._challenge = chosen
+            self._is_plain_http = response.url.startswith("http:")
             # A token that the registry does not take is not shown to it again.
             self._tokens = [token for token in self._tokens if sent is None or not sent.endswith(f" {token.text}")]
         if sent is None and was_known and chosen.scheme == "basic":
@@ -137,7 +141,10 @@ class Authenticator:
             with self._guard:
                 if token := next((token for token in self._tokens if token.serves(scopes)), None):
                     return token.text
-            token = _TokenRequest(self._client, self._host, challenge, scopes, credentials).send()
+            request = _TokenRequest(
+                self._client, self._host, challenge, scopes, credentials, is_plain_http=self._is_plain_http
+            )
+            token = request.send()
             with self._guard:
                 self._tokens = [old for old in self._tokens if time.monotonic() < old.ends] + [token]
             return token.text
@@ -145,13 +152,18 @@ class Authenticator:
 
 @dataclass(frozen=True)
 class _TokenRequest:
-    """Asks a token server once."""
+    """Asks a token server once.
+
+    Attributes:
+        is_plain_http: the registry itself is spoken to without TLS.
+    """
 
     client: HttpClient
     host: str
     challenge: Challenge
     scopes: tuple[Scope, ...]
     credentials: Credentials | None
+    is_plain_http: bool = field(kw_only=True)
 
     def send(self) -> _Token:
         self._check_realm()
@@ -164,12 +176,18 @@ class _TokenRequest:
         return self.challenge.parameters.get("realm", "")
 
     def _check_realm(self) -> None:
+        try:
+            led_to("", self._realm)
+        except ServerRefused:
+            raise ServerRefused(f"{self.host} names a token server that is no address") from None
         parts = urlsplit(self._realm)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ServerRefused(f"{self.host} names a token server that is no address")
-        is_same = parts.netloc == self.host
-        if parts.scheme == "http" and self.credentials and not is_same and not is_loopback(parts.netloc):
-            raise AccessDenied(f"{self.host} wants credentials to be sent unencrypted to {parts.netloc}")
+        if parts.scheme == "http" and self.credentials and not is_loopback(parts.netloc) and not self._is_bare_already:
+            raise AccessDenied(f"{self.host} wants credentials to be sent unencrypted to {printable(parts.netloc)}")
+
+    @property
+    def _is_bare_already(self) -> bool:
+        """Whether the token server is the registry itself, which is spoken to without TLS anyway."""
+        return self.is_plain_http and urlsplit(self._realm).netloc == self.host
 
     def _parameters(self) -> list[tuple[str, str]]:
         service = self.challenge.parameters.get("service")

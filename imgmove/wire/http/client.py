@@ -201,14 +201,25 @@ def origin(url: str) -> tuple[str, str, int | None]:
     return parts.scheme, (parts.hostname or "").lower(), parts.port or {"https": 443, "http": 80}.get(parts.scheme)
 
 
-def _redirected(url: str, location: str) -> str:
+def led_to(url: str, location: str) -> str:
+    """The whole address to which a server's answer leads.
+
+    Raises:
+        ServerRefused: it is none, or one that is not asked over HTTP.
+    """
     try:
         target = urljoin(url, location)
-        scheme = urlsplit(target).scheme
-        origin(target)
+        scheme, host, _ = origin(target)
     except ValueError:
-        raise ServerRefused(f"{shown(url)} redirects to something that is no address") from None
-    if scheme not in ("http", "https") or (scheme == "http" and url.startswith("https:")):
+        scheme, host, target = "", "", ""
+    if scheme not in ("http", "https") or not host:
+        raise ServerRefused(f"{shown(url)} leads to something that is no address")
+    return target
+
+
+def _redirected(url: str, location: str) -> str:
+    target = led_to(url, location)
+    if target.startswith("http:") and url.startswith("https:"):
         raise ServerRefused(f"{shown(url)} redirects to {shown(target)}, which is not safe")
     return target
 

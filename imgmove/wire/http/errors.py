@@ -105,6 +105,8 @@ def _explained(error: BaseException, url: str) -> ImgmoveError:
         return NetworkError(f"the proxy on the way to {host} failed")
     if any(isinstance(cause, requests.Timeout | urllib3.exceptions.TimeoutError | TimeoutError) for cause in chain):
         return NetworkError(f"{host} did not answer in time")
+    if isinstance(error, requests.exceptions.InvalidHeader):
+        return ServerRefused(f"{host} answers with headers that make no sense")
     if isinstance(error, requests.exceptions.InvalidURL | requests.exceptions.InvalidSchema | ValueError):
         return ServerRefused(f"not an address that can be asked: {shown(url)}")
     reason = next((cause.strerror for cause in chain if isinstance(cause, OSError) and cause.strerror), "")
