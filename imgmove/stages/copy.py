@@ -16,12 +16,14 @@ from imgmove.ports import (
     BlobMounter,
     Compression,
     Destination,
+    Knowledge,
     NamedImage,
     Note,
     PullingDestination,
     SequentialSource,
     Source,
 )
+from imgmove.stages.bases import KnownBases, find_bases
 from imgmove.stages.naming import Origin, Target, Targets, find_origins, move_of, own_reference
 from imgmove.stages.options import CopyOptions
 from imgmove.stages.report import CopyReport, ImageReport, Status, Totals
@@ -73,8 +75,13 @@ def _copied(
     *,
     every: bool,
 ) -> CopyReport:
+    knowledge: Knowledge = session.knowledge
     if _is_saved(sources[0]) and _can_be_piped(sources, destinations, options):
-        return _copy_pipe(session, sources, destinations, options, every=every)
+        bases = _bases(session, sources[0], destinations[0])
+        if bases is None:
+            return _copy_pipe(session, sources, destinations, options, every=every)
+        # What the repository has can only be left out when the whole is known.
+        knowledge = bases
     origins, for_engines = _origins(session, sources, destinations, every=every or options.all_tags)
     pairs = [
         (origin, target.target(origin, keeps_tag=options.all_tags))
@@ -82,7 +89,21 @@ def _copied(
         for target in [Targets(session.endpoints, location, options.additional_tags)]
         for origin in (for_engines if isinstance(location, EngineLocation) else origins)
     ]
-    return move(session, pairs, options)
+    return move(session, pairs, options, knowledge=knowledge)
+
+
+def _bases(session: Session, source: Location, destination: Location) -> KnownBases | None:
+    """The layers of an engine's image that a repository has under digests of its own; None when it has none."""
+    assert isinstance(source, EngineLocation)
+    if not isinstance(destination, RegistryLocation):
+        return None
+    engines = session.endpoints.engines
+    diff_ids = () if engines.keeps_manifests(source) else engines.diff_ids(source)
+    if not diff_ids:
+        return None
+    repository = session.endpoints.source(destination)
+    bases = find_bases(session.knowledge, repository, destination.reference.tag, diff_ids)
+    return bases if bases.blobs else None
 
 
 def _origins(
@@ -121,8 +142,19 @@ def _check(sources: Sequence[Location], destinations: Sequence[Location], option
             raise UsageError(f"--all-tags takes repositories without a tag, not {location}")
 
 
-def move(session: Session, pairs: Sequence[tuple[Origin, Target]], options: CopyOptions) -> CopyReport:
-    """Plans and moves images whose places are known; see `copy`."""
+def move(
+    session: Session,
+    pairs: Sequence[tuple[Origin, Target]],
+    options: CopyOptions,
+    *,
+    knowledge: Knowledge | None = None,
+) -> CopyReport:
+    """Plans and moves images whose places are known; see `copy`.
+
+    Args:
+        knowledge: instead of what is known in general.
+    """
+    knowledge = knowledge or session.knowledge
     # Destinations that want other conversions have plans of their own.
     reports: dict[int, ImageReport] = {}
     plans: list[Plan] = []
@@ -136,14 +168,14 @@ def move(session: Session, pairs: Sequence[tuple[Origin, Target]], options: Copy
             options.choice,
             session.pool,
             conversions=options.conversions(session.codec, made_up),
-            knowledge=session.knowledge,
+            knowledge=knowledge,
         )
         plan = Plan([_checked(*item) for item in zip(plan.images, targets, strict=True)], plan.conversions)
         plans.append(plan)
         if options.dry_run:
             made = [_planned(*item) for item in zip(plan.images, targets, strict=True)]
         else:
-            outcomes = transfer(plan, session.pool, knowledge=session.knowledge)
+            outcomes = transfer(plan, session.pool, knowledge=knowledge)
             made = [_reported(*item) for item in zip(outcomes, targets, strict=True)]
         reports.update(zip(chosen, made, strict=True))
     return CopyReport(

@@ -239,3 +239,28 @@ def test_from_engine_to_engine(
     assert podman4.diff_ids("app:2") == diff_ids_of([BASE, ADDED])
     for engine in (docker20, podman4):
         engine.clean()
+
+
+@pytest.mark.parametrize("name", ["docker20", "docker26", "podman4"])
+def test_a_registry_that_has_the_base_gets_the_rest(
+    name: str,
+    request: pytest.FixtureRequest,
+    layout: str,
+    session: imgmove.Session,
+    plain_registry: RealRegistry,
+) -> None:
+    engine: RealEngine = request.getfixturevalue(name)
+    engine.clean()
+    repository = f"e{uuid.uuid4().hex[:8]}/app"
+    base = f"{plain_registry.host}/{repository}:base"
+    # It was compressed by another program than ours, so that our own gzip of it would have another digest.
+    copied(session, f"{layout}:app:1", base)
+    copied(session, f"{layout}:app:2", engine.at("app:2"))
+    report = copied(session, engine.at("app:2"), f"{plain_registry.host}/{repository}:2")
+    assert report.totals.blobs_present == 1
+    assert report.totals.bytes_sent < allowed(1_000_000)
+    out = imgmove.inspect(f"{plain_registry.host}/{repository}:2", session=session)
+    assert out.layers[0].digest == imgmove.inspect(base, session=session).layers[0].digest
+    assert out.config["rootfs"]["diff_ids"] == diff_ids_of([BASE, ADDED])  # type: ignore[index]
+    imgmove.verify(f"{plain_registry.host}/{repository}:2", session=session)
+    engine.clean()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import ssl
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from imgmove.endpoints.engines.commands import Program
@@ -15,6 +15,7 @@ from imgmove.endpoints.engines.docker import Docker
 from imgmove.endpoints.engines.nearest import no_such_image
 from imgmove.endpoints.engines.podman import Podman
 from imgmove.errors import NetworkError, NotFound
+from imgmove.model.digest import Digest
 from imgmove.model.location import EngineLocation, SshHost, parse_ssh_host
 from imgmove.ports import ByteStream, Machine, Reader
 from imgmove.settings import Settings
@@ -52,6 +53,11 @@ class Engines:
     def keeps_manifests(self, location: EngineLocation) -> bool:
         """Whether images come out of it with the digests that they came in with."""
         return self._engine(location).keeps_manifests
+
+    def diff_ids(self, location: EngineLocation) -> Sequence[Digest]:
+        """The layers of an image as they are uncompressed; none where there is no such image."""
+        found = self._engine(location).find(location.name)
+        return found.diff_ids if found else ()
 
     def save(self, location: EngineLocation) -> Reader:
         """The archive of an image, as it comes out of docker or podman.
