@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,10 +19,12 @@ from imgmove.endpoints.layout import Layout
 from imgmove.model import media_types
 from imgmove.model.descriptor import Descriptor
 from imgmove.wire.files import LocalFiles
-from tests.images import BuiltImage, build_image, build_index, docker_archive, make_manifest_from
+from tests.images import BuiltImage, build_image, build_index, make_manifest_from
+from tests.real.engines import RealEngine
 from tests.real.fixtures import RealRegistry
 
-pytestmark = pytest.mark.real
+# One worker has all engines.
+pytestmark = [pytest.mark.real, pytest.mark.xdist_group("engines")]
 
 README = Path(__file__).parents[2] / "README.md"
 
@@ -31,7 +34,23 @@ def recipes() -> list[str]:
 
 
 @pytest.fixture
-def prepared(plain_registry: RealRegistry, environment: dict[str, str], tmp_path: Path) -> dict[str, str]:
+def engines(docker20: RealEngine, podman4: RealEngine, environment: dict[str, str], layout: str) -> Iterator[None]:
+    """A docker that has an image, and a podman, both found by their variables."""
+    for engine in (docker20, podman4):
+        engine.clean()
+    environment["DOCKER_HOST"] = f"unix://{docker20.socket}"
+    environment["CONTAINER_HOST"] = f"unix://{podman4.socket}"
+    words = ["copy", "-q", f"{layout}:app:1", "docker-daemon:web:1"]
+    subprocess.run([sys.executable, "-m", "imgmove", *words], check=True, env=environment)
+    yield
+    for engine in (docker20, podman4):
+        engine.clean()
+
+
+@pytest.fixture
+def prepared(
+    plain_registry: RealRegistry, engines: None, environment: dict[str, str], tmp_path: Path
+) -> dict[str, str]:
     """A registry that holds what the recipes speak of, and the texts that stand for it."""
     run = f"{plain_registry.host}/readme{uuid.uuid4().hex[:8]}"
     layout = Layout.writable(LocalFiles(), str(tmp_path / "seed"))
@@ -39,7 +58,6 @@ def prepared(plain_registry: RealRegistry, environment: dict[str, str], tmp_path
     app = build_image()
     app.put(layout, "app:1")
     _sign(app, tmp_path / "cosign.pub").put(layout, f"sha256-{app.root.digest.hex}.sig")
-    docker_archive(tmp_path / "saved.tar", build_image())
     seeds = {"multi:1": ["hub/alpine:3.20", "hub/busybox:1.36"], "app:1": ["com/team/app:1", "com/team/app:0.9"]}
     for name, places in seeds.items():
         for place in places:
@@ -58,7 +76,6 @@ def prepared(plain_registry: RealRegistry, environment: dict[str, str], tmp_path
         "registry.example.org": f"{run}/org",
         " alpine:3.20": f" {run}/hub/alpine:3.20",
         " busybox:1.36": f" {run}/hub/busybox:1.36",
-        "docker save web:1": "cat saved.tar",
         "import /mnt/vm": "import ./vm",
         "virt-tar-out -a disk.qcow2 / -": "tar -C vm -c .",
         "ssh edge1 docker load": "cat > /dev/null",
