@@ -11,7 +11,7 @@ from imgmove.engine.verify import verify
 from imgmove.errors import ImgmoveError, UsageError
 from imgmove.model.descriptor import Descriptor
 from imgmove.model.digest import Digest
-from imgmove.model.location import Location, PipeLocation, RegistryLocation, RegistryPrefix
+from imgmove.model.location import EngineLocation, Location, PipeLocation, RegistryLocation, RegistryPrefix
 from imgmove.model.reference import Reference
 from imgmove.ports import Destination, ImageLister, NamedImage, Source, TagLister
 from imgmove.stages.session import Session
@@ -85,6 +85,11 @@ def _shelves(session: Session, location: Location) -> Iterator[_Shelf]:
     if isinstance(location, RegistryLocation):
         yield _repository(session, location.reference)
         return
+    if isinstance(location, EngineLocation) and location.engine != "containerd":
+        raise UsageError(
+            f"{location}: docker and podman do not keep blobs as they came, so they can't list them",
+            hint="the receipt of bundle load serves as well",
+        )
     location = session.endpoints.looked_up(location)
     if isinstance(location, PipeLocation):
         raise UsageError("an inventory is of a place, not of a pipe")

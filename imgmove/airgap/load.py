@@ -8,7 +8,7 @@ from functools import partial
 
 from imgmove.airgap.hints import HintedKnowledge
 from imgmove.airgap.loaded import LoadedImage, LoadReport
-from imgmove.airgap.proof import prove
+from imgmove.airgap.proof import Proof, prove, prove_pulled
 from imgmove.airgap.rename import Rename, renamed
 from imgmove.endpoints.bundle import Bundle
 from imgmove.engine.blobs import BlobMover
@@ -21,7 +21,7 @@ from imgmove.model.descriptor import Descriptor
 from imgmove.model.digest import Digest
 from imgmove.model.location import Location, PipeLocation
 from imgmove.model.reference import Reference
-from imgmove.ports import BlobMounter, Destination
+from imgmove.ports import BlobMounter, Destination, PullingDestination
 from imgmove.stages.naming import Origin, Target, Targets, move_of
 from imgmove.stages.report import ImageReport, Status, Totals
 from imgmove.stages.session import Session
@@ -114,7 +114,11 @@ class _Loading:
         """Brings what there is of images that can't be completed, so that what is lacking suffices the next time."""
         group, mover = TaskGroup(self._session.pool), BlobMover(self._session.run)
         for blob in Plan(images).blobs:
-            if blob.fate == "send" and self._bundle.holds(blob.descriptor):
+            if (
+                blob.fate == "send"
+                and self._bundle.holds(blob.descriptor)
+                and isinstance(blob.destination, Destination)
+            ):
                 # What fails here is among what is lacking the next time.
                 group.spawn(partial(_move, mover, blob), _ignore, urgency=blob.descriptor.size)
         group.wait()
@@ -166,8 +170,12 @@ class _Loading:
 
     def _proven(self, origin: Origin, target: Target, image: PlannedImage) -> LoadedImage:
         assert image.root is not None
+        session, names, place = self._session, target.names, target.destination
         try:
-            proof = prove(self._session, target.destination, image.root, target.names, reread=self._options.reread)
+            if isinstance(place, PullingDestination):
+                proof: Proof | None = prove_pulled(session, place, self._bundle, image.root, names)
+            else:
+                proof = prove(session, place, image.root, names, reread=self._options.reread)
         except ImgmoveError as error:
             return self._failed(origin, target, error.on("destination"), ())
         return replace(self._moved(origin, target, image, "copied"), proof=proof)

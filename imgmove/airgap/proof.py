@@ -6,10 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from imgmove.endpoints.bundle import Bundle
+from imgmove.engine.graph import read_content, read_node
 from imgmove.engine.verify import verify
 from imgmove.errors import ContentError
 from imgmove.model.descriptor import Descriptor
 from imgmove.model.digest import Digest
+from imgmove.model.manifest import Manifest
 from imgmove.ports import Destination, PullingDestination, Source
 from imgmove.stages.session import Session
 
@@ -38,13 +41,13 @@ class Proof:
 
 def prove(
     session: Session,
-    destination: Destination | PullingDestination,
+    destination: Destination,
     root: Descriptor,
     names: Sequence[str],
     *,
     reread: bool,
 ) -> Proof | None:
-    """Walks an image at its destination; None where a place keeps no content to walk, as engines do.
+    """Walks an image at its destination; None where a place gives nothing back.
 
     Args:
         names: what the image is called there; each must stand for the root.
@@ -54,7 +57,7 @@ def prove(
     Raises:
         NotFound, ContentError: something is missing or wrong.
     """
-    if not isinstance(destination, Source) or not isinstance(destination, Destination):
+    if not isinstance(destination, Source):
         return None
     for name in names:
         found = session.run.persist(f"asking for {name}", partial(destination.resolve, name))
@@ -70,3 +73,25 @@ def prove(
         referrers=len(verified.referrers),
         is_reread=reread,
     )
+
+
+def prove_pulled(
+    session: Session, destination: PullingDestination, bundle: Bundle, root: Descriptor, names: Sequence[str]
+) -> Proof:
+    """Asks an engine for an image that it took.
+
+    Its layers are known to be there, but configs are left out of the proof: to be asked again, an engine has to be
+    shown the config, so the next bundle must carry it.
+
+    Raises:
+        ContentError: the engine does not show it whole under its names.
+    """
+    node = read_node(bundle, root)
+    assert isinstance(node, Manifest)
+    assert node.config is not None
+    config = read_content(bundle, node.config, node.config.size)
+    holding = session.run.persist(f"asking for {names[0]}", lambda: destination.holding(node, config, names))
+    if not holding.is_complete:
+        raise ContentError(f"{names[0]} is not there as {root.digest}").on("destination")
+    layers = tuple(layer for layer in node.layers if not layer.is_foreign)
+    return Proof(root.digest, (root.digest,), layers, 0, is_reread=False)

@@ -100,13 +100,19 @@ def test_into_a_layout(seed: int, bundle: Path, imgmove: Run, environment: dict[
     assert set(imgmove("tags", "oci:far").stdout.split()) == set(NAMES)
 
 
+@pytest.mark.parametrize("words", [(), ("--volume-size", "10M")], ids=["one file", "volumes"])
 def test_making_one_goes_on(
-    connected: Connected, bundle: Path, imgmove: Run, environment: dict[str, str], tmp_path: Path
+    words: tuple[str, ...],
+    connected: Connected,
+    bundle: Path,
+    imgmove: Run,
+    environment: dict[str, str],
+    tmp_path: Path,
 ) -> None:
     """What came before the kill is not fetched again, and the bytes are the same."""
     name = f"{connected.server.host}/team/big:1"
-    assert imgmove("bundle", "create", "-q", "-o", "whole.bundle", name).status == 0
-    command = [sys.executable, "-m", "imgmove", "bundle", "create", "-q", "-o", "again.bundle", name]
+    assert imgmove("bundle", "create", "-q", "-o", "whole.bundle", name, *words).status == 0
+    command = [sys.executable, "-m", "imgmove", "bundle", "create", "-q", "-o", "again.bundle", name, *words]
     command += ["--limit-rate", "8M"]
     with subprocess.Popen(command, env=environment, cwd=tmp_path) as process:
         end = time.monotonic() + _PATIENCE
@@ -115,9 +121,12 @@ def test_making_one_goes_on(
         ):
             time.sleep(0.01)
         process.kill()
-    assert not (tmp_path / "again.bundle").exists()
+    assert list(tmp_path.glob("again.bundle*")) == []
     connected.server.forget()
-    assert imgmove("bundle", "create", "-q", "-o", "again.bundle", name).status == 0
-    assert (tmp_path / "again.bundle").read_bytes() == (tmp_path / "whole.bundle").read_bytes()
+    assert imgmove("bundle", "create", "-q", "-o", "again.bundle", name, *words).status == 0
+    made = sorted(tmp_path.glob("again.bundle*"))
+    assert len(made) == (2 if words else 1)
+    for path in made:
+        assert path.read_bytes() == (tmp_path / path.name.replace("again", "whole")).read_bytes()
     assert connected.server.sent("GET blob") < 15_000_000
     assert [path.name for path in tmp_path.glob(".imgmove-*")] == []

@@ -144,6 +144,25 @@ def test_engines_read_a_bundle_and_pull_from_it(
     assert desk.imgmove("inspect", "--digest", "oci:pulled") == desk.imgmove("inspect", "--digest", "oci:one")
 
 
+@pytest.mark.parametrize("name", ["docker20", "podman4", "containerd1"])
+def test_deltas_into_engines(name: str, desk: Desk, request: pytest.FixtureRequest) -> None:
+    engine: RealEngine = request.getfixturevalue(name)
+    engine.clean()
+    for number in (1, 2):
+        layout = Layout.writable(LocalFiles(), str(desk.folder / f"v{number}"))
+        build_image([BASE, noise(50 + number)]).put(layout, f"team/app:{number}")
+    place = f"{engine.scheme}:?{engine.options}"
+    desk.imgmove("bundle", "create", "-q", "-o", "one.bundle", "oci:v1")
+    desk.imgmove("bundle", "load", "-q", "one.bundle", "--to", place, "--receipt", "r.json")
+    desk.imgmove("bundle", "create", "-q", "-o", "two.bundle", "--have", "r.json", "oci:v1", "oci:v2")
+    assert (desk.folder / "two.bundle").stat().st_size < 120_000, "the base layer is left out"
+    desk.imgmove("bundle", "load", "-q", "two.bundle", "--to", place)
+    shown = " ".join(engine.names())
+    assert "team/app:1" in shown
+    assert "team/app:2" in shown
+    engine.clean()
+
+
 @contextlib.contextmanager
 def serving(desk: Desk, place: str) -> Iterator[str]:
     command = [sys.executable, "-m", "imgmove", "serve", place, "--listen", "127.0.0.1:0"]

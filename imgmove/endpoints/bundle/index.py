@@ -10,10 +10,11 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from imgmove.errors import MalformedContent, NotAvailableYet
+from imgmove.errors import MalformedContent, NotAvailableYet, UsageError
 from imgmove.model.descriptor import Descriptor
 from imgmove.model.digest import Digest
-from imgmove.model.manifest import read_json_object
+from imgmove.model.manifest import LARGEST_MANIFEST, read_json_object
+from imgmove.model.reference import check_repository
 from imgmove.ports import NamedImage
 from imgmove.rootfs.tar import END, make_header, padding
 
@@ -212,8 +213,8 @@ def _check_offsets(index: BundleIndex, members: Sequence[Member], document: Mapp
     ]
     if stated != [member.offset for member in members[1 + index.is_signed :]]:
         raise MalformedContent(f"{INDEX_NAME} states offsets that can't be")
-    if len(index.manifests) + len(index.files) == 0:
-        raise MalformedContent(f"{INDEX_NAME} lists nothing")
+    if not index.manifests or any(manifest.size > LARGEST_MANIFEST for manifest in index.manifests):
+        raise MalformedContent(f"{INDEX_NAME} lists no manifests, or larger ones than there can be")
 
 
 def _root(image: NamedImage) -> dict[str, object]:
@@ -254,4 +255,9 @@ def _parse_assumed(item: object) -> Assumed:
     repositories = item.get("repositories", []) if isinstance(item, dict) else []
     if not isinstance(repositories, list) or not all(isinstance(name, str) for name in repositories):
         raise MalformedContent(f"the repositories of a blob in {INDEX_NAME} are no list of names")
+    try:
+        for name in repositories:
+            check_repository(name)
+    except UsageError as error:
+        raise MalformedContent(f"{INDEX_NAME}: {error.message}") from None
     return Assumed(Descriptor.from_json(item), tuple(repositories))

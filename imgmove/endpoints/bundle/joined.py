@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from imgmove.endpoints.bundle.index import Member
-from imgmove.endpoints.bundle.volumes import VOLUME_NAME, Piece, Volume, cut, parse_volume, stated_size
+from imgmove.endpoints.bundle.volumes import LARGEST, VOLUME_NAME, Piece, Volume, cut, parse_volume, stated_size
 from imgmove.errors import ContentError, ImgmoveError, MalformedContent, NotFound, SizeMismatch, Truncated, UsageError
+from imgmove.model.manifest import read_json_object
 from imgmove.ports import Files, FileStatus, Reader
 from imgmove.rootfs.tar import BLOCK as TAR_BLOCK
 from imgmove.rootfs.tar import END, FileStream, Scan, make_header
@@ -21,8 +22,6 @@ from imgmove.streams import BLOCK
 
 if TYPE_CHECKING:
     from imgmove.endpoints.bundle.reader import Front
-
-_LARGEST = 64 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,7 +272,7 @@ def _document(files: Files, path: str, front: Front) -> tuple[bytes, int]:
     stream = FileStream(files, path)
     stream.skip(front.end)
     member = next(iter(Scan(stream)))
-    if not 0 < member.size <= _LARGEST:
+    if not 0 < member.size <= LARGEST:
         raise MalformedContent(f"{path}: {VOLUME_NAME} has {member.size} bytes")
     content = files.read_at(path, front.end + TAR_BLOCK, member.size)
     if len(content) < member.size:
@@ -283,10 +282,8 @@ def _document(files: Files, path: str, front: Front) -> tuple[bytes, int]:
 
 def _number(files: Files, path: str, front: Front) -> int:
     """The number that a volume gives itself, for the message, believed or not."""
-    from imgmove.model.manifest import read_json_object
-
     try:
-        number = read_json_object(_document(files, path, front)[0]).get("number")
+        number = read_json_object(_document(files, path, front)[0], most=LARGEST).get("number")
     except ImgmoveError:
         return 0
     return number if isinstance(number, int) else 0

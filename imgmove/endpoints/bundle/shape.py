@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from imgmove.endpoints.archive.shape import front_matter, merged
 from imgmove.endpoints.bundle.index import (
     INDEX_NAME,
+    LARGEST,
     SIGNATURE_NAME,
     Assumed,
     BundleIndex,
@@ -106,6 +107,8 @@ def make_shape(outline: Outline, options: BundleOptions) -> Shape:
         created=options.created,
     )
     document = index.to_bytes()
+    if len(document) > LARGEST:
+        raise UsageError(f"{len(roots)} images are too many for one bundle", hint="make several")
     index = replace(index, members=index.arranged(len(document)))
     front = [(INDEX_NAME, document)]
     if options.signer is not None:

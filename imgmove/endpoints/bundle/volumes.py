@@ -19,6 +19,9 @@ from imgmove.rootfs.tar import END, make_header, padding
 
 VOLUME_NAME = "volume.json"
 DATA_NAME = "data"
+LARGEST = 64 << 20
+"""Bytes of ``volume.json``."""
+
 _FORMAT = "imgmove-volume"
 _BLOCK = 512
 _UNKNOWN = "0" * 64
@@ -156,7 +159,7 @@ def parse_volume(content: bytes, expected: Sequence[Volume]) -> Volume:
     Raises:
         MalformedContent: it says something else.
     """
-    document = read_json_object(content)
+    document = read_json_object(content, most=LARGEST)
     number, items = document.get("number"), document.get("pieces")
     if not isinstance(number, int) or not 1 <= number <= len(expected) or not isinstance(items, list):
         raise MalformedContent(f"{VOLUME_NAME} describes no volume of this bundle")
@@ -185,7 +188,7 @@ def stated_size(content: bytes) -> int:
     Raises:
         MalformedContent: it states none.
     """
-    size = read_json_object(content).get("volume_size")
+    size = read_json_object(content, most=LARGEST).get("volume_size")
     if not isinstance(size, int) or size <= 0:
         raise MalformedContent(f"{VOLUME_NAME} states no size")
     return size
