@@ -22,6 +22,7 @@ can help, so that neither the engine nor the command line has to look at a messa
     │   ├── Throttled            1   429 and friends: with the delay that the server asked for
     │   └── ServerError          1   5xx
     ├── ServerRefused            1   a 4xx that is neither of the above; trying again won't help
+    ├── QuotaReached             1   as many requests as one may make for now; left for later
     └── Interrupted            130 / 143
 """
 
@@ -173,6 +174,10 @@ class ServerRefused(ImgmoveError):
         super().__init__(message, hint=hint)
         self.status = status
         self.code = code
+
+
+class QuotaReached(ImgmoveError):
+    """A registry allows so few further requests for now that the rest is left for later."""
 
 
 class Interrupted(ImgmoveError):

@@ -22,7 +22,7 @@ ROOMS = [
     {"rootfs", "server"},
     {"endpoints"},
     {"stages"},
-    {"airgap"},
+    {"airgap", "mirror"},
     {"api"},
     {"cli"},
 ]
@@ -38,6 +38,10 @@ DOORS = {
     "bcrypt": "wire/passwords",
     "cryptography": "wire/signing",
     "paramiko": "wire/ssh",
+    "msgspec": "mirror/schema",
+    "jinja2": "mirror/page",
+    "prometheus_client": "mirror/metrics",
+    "distributed": "mirror/cluster",
     "typer": "cli",
     "tqdm": "cli",
 }
@@ -105,7 +109,10 @@ def imported_by(code: str, *arguments: str) -> set[str]:
     return set(done.stderr.split())
 
 
-HEAVY = {"requests", "urllib3", "paramiko", "rich", "cryptography", "tqdm", "zstandard", "isal", "sqlite3", "ssl"}
+HEAVY = {
+    *("requests", "urllib3", "paramiko", "rich", "cryptography", "tqdm", "zstandard", "isal", "sqlite3", "ssl"),
+    *("yaml", "msgspec", "jinja2", "prometheus_client", "distributed"),
+}
 
 
 def test_version_imports_next_to_nothing() -> None:

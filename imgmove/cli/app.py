@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from imgmove.cli import bundle_reading, bundling, copying, importing, naming, reading, serving
+from imgmove.cli import bundle_reading, bundling, copying, importing, mirroring, naming, reading, serving
 from imgmove.cli.groups import grouped
 from imgmove.version import __version__
 
@@ -63,6 +63,7 @@ for command in (
     naming.tag,
     naming.delete,
     reading.verify,
+    mirroring.mirror,
     serving.serve,
     naming.login,
     naming.logout,

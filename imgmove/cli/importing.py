@@ -16,11 +16,11 @@ from imgmove.cli.options import (
     Running,
     SourceAccess,
     make_settings,
-    parse_size,
 )
 from imgmove.errors import UsageError
 from imgmove.model.location import PipeLocation, parse_location
 from imgmove.model.platform import Platform
+from imgmove.settings import parse_size
 
 
 def import_(

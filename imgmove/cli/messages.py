@@ -49,6 +49,10 @@ class Messages:
                 self._write("detail", f"because of {type(cause).__name__}: {cause}{_place(cause)}")
                 cause = cause.__cause__
 
+    def failure(self, text: str) -> None:
+        """What went wrong with one of many things."""
+        self._write("error", text)
+
     def _write(self, level: str, text: str) -> None:
         line = clean(text)
         if self.as_json:

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Annotated
 
 import typer
 
-from imgmove.errors import UsageError
 from imgmove.model.credentials import Credentials
 from imgmove.model.platform import Platform
-from imgmove.settings import Settings, SideOptions
+from imgmove.settings import Settings, SideOptions, parse_rate
 from imgmove.stages.options import CopyOptions
-
-_BYTES = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([kKmMgGtT]?)(i?)[bB]?")
 
 
 class Compression(StrEnum):
@@ -214,33 +210,6 @@ def make_settings(
         timeout=known.timeout if running.timeout is None else running.timeout,
         limit_rate=parse_rate(limit_rate) if limit_rate else None,
     )
-
-
-def parse_rate(text: str) -> int:
-    """Bytes per second: ``500k``, ``20M`` and ``1.5G`` count in thousands as networks do, ``20Mi`` in 1024s.
-
-    Raises:
-        UsageError: not a rate.
-    """
-    return _bytes(text.strip().removesuffix("/s"), f"not a rate: {text!r:.40}")
-
-
-def parse_size(text: str) -> int:
-    """Bytes, written as in `parse_rate`.
-
-    Raises:
-        UsageError: not a size.
-    """
-    return _bytes(text.strip(), f"not a size: {text!r:.40}")
-
-
-def _bytes(text: str, complaint: str) -> int:
-    match = _BYTES.fullmatch(text)
-    if not match:
-        raise UsageError(complaint, hint="write it like 500k, 20M or 1.5G")
-    number, unit, binary = match.groups()
-    factor = (1024 if binary else 1000) ** ("kmgt".index(unit.lower()) + 1) if unit else 1
-    return int(float(number) * factor)
 
 
 def _side(creds: str, ca_file: str, *, verify: bool, plain_http: bool | None) -> SideOptions:

@@ -41,8 +41,10 @@ class Progress:
     def _take(self, event: Event) -> None:
         match event:
             case PlanMade():
-                self.total, self.is_exact = event.bytes_to_send, event.is_exact
-                self.blobs_left = event.blobs_to_send
+                # A mirror pass makes many plans, some of them while others are carried out.
+                self.total += event.bytes_to_send
+                self.is_exact = self.is_exact and event.is_exact
+                self.blobs_left += event.blobs_to_send
             case BytesMoved():
                 self.moved += event.count
             case BlobFinished():
@@ -108,7 +110,9 @@ class Bars(Progress):
         super()._take(event)
         match event:
             case PlanMade() if event.blobs_to_send:
-                self._whole = self._bar("total", event.bytes_to_send, 0)
+                if self._whole is None:
+                    self._whole = self._bar("total", 0, 0)
+                self._whole.total = self.total
             case BlobStarted():
                 if self._whole is None:
                     self._whole = self._bar("total", None, 0)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
 
 from imgmove.cli.messages import Messages
 from imgmove.cli.options import LogFormat, Output
 from imgmove.cli.progress import choose_progress
 from imgmove.errors import Interrupted
+from imgmove.ports import Observer
 from imgmove.settings import Settings
 from imgmove.stages.session import Session
 
@@ -22,14 +23,19 @@ def make_messages(output: Output) -> Messages:
 
 
 @contextlib.contextmanager
-def watched_session(settings: Settings, output: Output) -> Iterator[Session]:
+def watched_session(
+    settings: Settings, output: Output, opened: Callable[[Settings, Observer], Session] = Session
+) -> Iterator[Session]:
     """A session whose events are shown; SIGINT and SIGTERM make it end.
+
+    Args:
+        opened: makes the session.
 
     Raises:
         Interrupted: one of the signals came.
     """
     progress = choose_progress(output.progress.value, make_messages(output))
-    with Session(settings, progress) as session, _ending_signals(session):
+    with opened(settings, progress) as session, _ending_signals(session):
         try:
             yield session
         finally:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from imgmove.settings.rate import parse_rate, parse_size
 from imgmove.settings.settings import HostOptions, Settings, SideOptions, SideSettings
 
-__all__ = ["HostOptions", "Settings", "SideOptions", "SideSettings"]
+__all__ = ["HostOptions", "Settings", "SideOptions", "SideSettings", "parse_rate", "parse_size"]

@@ -1,0 +1,132 @@
+"""``mirror``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from imgmove.cli.messages import Messages, clean, counted, size, write
+from imgmove.cli.options import Output, ProgressKind, Running, make_settings
+from imgmove.errors import UsageError
+
+if TYPE_CHECKING:
+    from imgmove.mirror.report import PassReport
+    from imgmove.mirror.work import Record
+
+_DONE = {"copy": "copied", "update": "updated", "keep": "kept", "prune": "pruned"}
+
+
+def mirror(
+    running: Running,
+    output: Output,
+    config: Annotated[str, typer.Argument(metavar="CONFIG", show_default=False, help="The mirror file.")] = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be done to each tag, and why.")] = False,
+    only: Annotated[
+        list[str] | None, typer.Option("--only", metavar="NAME", help="Only this mirror of the file; repeatable.")
+    ] = None,
+    only_failed: Annotated[
+        str,
+        typer.Option("--only-failed", metavar="REPORT.json", show_default=False, help="Only what failed back then."),
+    ] = "",
+    recheck: Annotated[
+        bool, typer.Option("--recheck", help="Look at everything, even where the tag is the same already.")
+    ] = False,
+    report: Annotated[
+        list[str] | None, typer.Option("--report", metavar="FILE", help="Write a .json or .html report; repeatable.")
+    ] = None,
+    metrics_file: Annotated[
+        str, typer.Option("--metrics-file", metavar="FILE.prom", show_default=False, help="For node_exporter.")
+    ] = "",
+    executor: Annotated[str, typer.Option("--executor", help="threads, or dask://HOST:PORT.")] = "threads",
+    skip_if_running: Annotated[
+        bool, typer.Option("--skip-if-running", help="End with 0 when another pass is under way.")
+    ] = False,
+    limit_rate: Annotated[
+        str,
+        typer.Option(help="Bytes per second over all connections, such as 20M.", metavar="RATE", show_default=False),
+    ] = "",
+    schema: Annotated[bool, typer.Option("--schema", help="Print the JSON Schema of mirror files.")] = False,
+) -> None:
+    """Do one pass over a mirror file: cron's job.
+
+    Prints a line for each tag that changed. Unchanged tags cost one question to each side; nothing is pruned unless
+    the file says so.
+    """
+    if schema:
+        _print_schema()
+        return
+    if not config:
+        raise UsageError("a pass needs a mirror file", hint="imgmove mirror mirror.yaml")
+    from imgmove.cli.session import make_messages, watched_session
+    from imgmove.mirror.config import read_mirror_file
+    from imgmove.mirror.job import MirrorOptions, run_pass
+    from imgmove.mirror.lock import AlreadyRunning
+    from imgmove.mirror.report import read_unfinished
+    from imgmove.mirror.run import open_session
+
+    settings = make_settings(running, limit_rate=limit_rate)
+    file = read_mirror_file(config, settings.environment.variables.get)
+    options = MirrorOptions(
+        only=tuple(only or ()),
+        unfinished=read_unfinished(only_failed) if only_failed else None,
+        dry_run=dry_run,
+        recheck=recheck,
+        executor=executor,
+        reports=tuple(report or ()),
+        metrics_file=metrics_file,
+    )
+    messages = make_messages(output)
+    told = partial(_tell, output, messages)
+    # Lines about changes and bars would get into each other's way.
+    quiet = replace(output, progress=ProgressKind.plain) if output.progress is ProgressKind.auto else output
+    try:
+        with watched_session(settings, quiet, partial(open_session, file)) as session:
+            done = run_pass(session, file, options, told)
+    except AlreadyRunning as error:
+        if not skip_if_running:
+            raise
+        messages.note(error.message)
+        return
+    _conclude(done, output, messages)
+    done.raise_failures()
+
+
+def _print_schema() -> None:
+    from imgmove.mirror.schema import json_schema
+
+    write(sys.stdout, json.dumps(json_schema(), indent=2))
+
+
+def _tell(output: Output, messages: Messages, record: Record) -> None:
+    """A line for whatever changed, would change, or failed."""
+    if record.failure is not None:
+        messages.failure(f"{record.destination}: {record.failure.message}")
+    elif not output.json and record.status == "planned":
+        source = f"{record.source} → " if record.source else ""
+        write(sys.stdout, clean(f"{record.action:7}{source}{record.destination} ({record.reason})"))
+    elif not output.json and record.action != "keep":
+        digest = f"@{record.digest}" if record.digest else ""
+        kept = f"; the image before is {record.kept_as}" if record.kept_as else ""
+        write(sys.stdout, clean(f"{_DONE[record.action]} {record.destination}{digest} ({record.reason}{kept})"))
+
+
+def _conclude(report: PassReport, output: Output, messages: Messages) -> None:
+    if output.json:
+        for line in report.json_lines():
+            write(sys.stdout, line)
+    for mirror in report.mirrors:
+        for note in mirror.notes:
+            messages.note(f"{mirror.name}: {note}")
+        for failure in mirror.failures:
+            messages.failure(f"{mirror.name}: {failure.message}")
+    for failure in report.hook_failures:
+        messages.failure(failure.message)
+    totals = ", ".join(f"{count} {name}" for name, count in report.totals.items() if count) or "nothing to do"
+    what = "would be: " if report.is_dry_run else ""
+    sent = f", {size(report.bytes_sent)} sent" if report.bytes_sent else ""
+    messages.note(f"{what}{totals}{sent}; {counted(len(report.mirrors), 'mirror')} in {report.seconds:.1f} s")
