@@ -25,8 +25,8 @@ from imgmove.stages.session import Session
 if TYPE_CHECKING:
     from distributed import Client
 
-_PATIENCE = 15
-_TICK = 0.2
+_PATIENCE = 10
+_TICK = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,18 +79,16 @@ class DaskExecutor:
 
     def run(self, works: Sequence[Work]) -> Iterator[Result]:
         """Spreads the works over the workers."""
-        from distributed import wait
-
         futures = {
             self._client.submit(carry_errand, self._errand, work, pure=False): work for work in interleaved(works)
         }
+        cancelled = self._session.run.cancelled
         try:
             while futures:
                 self._session.run.check()
-                try:
-                    done = wait(list(futures), timeout=_TICK, return_when="FIRST_COMPLETED").done
-                except TimeoutError:
-                    continue
+                done = [future for future in futures if future.done()]
+                if not done:
+                    cancelled.wait(_TICK)
                 for future in done:
                     yield _gathered(future, futures.pop(future))
         finally:

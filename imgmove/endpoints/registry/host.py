@@ -45,12 +45,14 @@ class RegistryHost:
     Attributes:
         name: the host as people write it.
         has_referrers_api: None as long as nobody asked.
+        looking_for_api: held by the one who asks first, so that the others need not ask in vain.
         largest_request: bytes, once something on the way refused a larger one, so that uploads go in pieces.
     """
 
     def __init__(self, access: Access, client: HttpClient) -> None:
         self.name = access.host
         self.has_referrers_api: bool | None = None
+        self.looking_for_api = threading.Lock()
         self.largest_request: int | None = None
         self._client = client
         self._access = access

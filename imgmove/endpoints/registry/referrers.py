@@ -66,9 +66,15 @@ class ReferrerQuestions:
 
     def _from_api(self, subject: Digest) -> list[Descriptor] | None:
         """What the API lists; None where there is no such API."""
+        host = self._reader.host
+        if host.has_referrers_api is None:
+            with host.looking_for_api:
+                if host.has_referrers_api is None:
+                    return self._asked_of_api(subject)
+        return self._asked_of_api(subject) if host.has_referrers_api else None
+
+    def _asked_of_api(self, subject: Digest) -> list[Descriptor] | None:
         reader = self._reader
-        if reader.host.has_referrers_api is False:
-            return None
         place = f"/v2/{reader.repository}/referrers/{subject}"
         what = f"asking {reader.label} what refers to {subject.short}"
         response = reader.host.send("GET", place, reader.scopes, {"Accept": media_types.OCI_INDEX})
