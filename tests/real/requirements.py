@@ -19,6 +19,8 @@ ADVICE = {
     "podman": "on Debian: apt-get install podman",
     "containerd": "on Debian: apt-get install containerd",
     "chromium": "on Debian: apt-get install chromium",
+    "crontab": "on Debian: apt-get install cron",
+    "systemd-analyze": "on Debian: apt-get install systemd",
 }
 
 
