@@ -5,6 +5,10 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 
+from imgmove.mirror.config import read_mirror_file
+from imgmove.mirror.job import MirrorOptions, run_pass
+from imgmove.mirror.report import PassReport
+from imgmove.mirror.run import open_session
 from imgmove.model.location import Location, parse_location, parse_path_location
 from imgmove.model.platform import Platform
 from imgmove.settings import Settings, SideOptions
@@ -29,6 +33,8 @@ Places = Place | Sequence[Place]
 __all__ = [
     "CopyOptions",
     "CopyReport",
+    "MirrorOptions",
+    "PassReport",
     "ImportOptions",
     "Inspection",
     "Session",
@@ -41,6 +47,7 @@ __all__ = [
     "inspect",
     "load",
     "repos",
+    "run_mirror",
     "save",
     "tag",
     "tags",
@@ -99,6 +106,22 @@ def import_rootfs(
     """
     with _session(session) as own:
         return _importing.import_rootfs(own, rootfs, _located(destination), options)
+
+
+def run_mirror(config: str, options: MirrorOptions | None = None, *, settings: Settings | None = None) -> PassReport:
+    """Does one pass over a mirror file.
+
+    Returns:
+        What became of each tag. `PassReport.raise_failures` raises.
+
+    Raises:
+        ConfigError: the file is wrong; the message names line and column.
+        ImgmoveError: nothing could be begun, as when another pass over this file is under way.
+    """
+    settings = settings or Settings.from_environment()
+    file = read_mirror_file(config, settings.environment.variables.get)
+    with open_session(file, settings) as own:
+        return run_pass(own, file, options or MirrorOptions())
 
 
 def inspect(image: Place, platform: str | None = None, *, session: Session | None = None) -> Inspection:

@@ -17,7 +17,13 @@ from imgmove.settings import Settings
 from imgmove.settings.environment import Environment
 from tests.real.requirements import missing_servers
 
-pytest_plugins = ["tests.fixtures_registry", "tests.real.fixtures", "tests.real.engines", "tests.real.engine_fixtures"]
+pytest_plugins = [
+    "tests.fixtures_registry",
+    "tests.real.fixtures",
+    "tests.real.mirroring",
+    "tests.real.engines",
+    "tests.real.engine_fixtures",
+]
 
 # A busy machine is slow at times; how long an example takes says nothing about the code.
 hypothesis.settings.register_profile("imgmove", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])

@@ -11,6 +11,7 @@ from datetime import datetime
 from imgmove.engine.pool import Pool
 from imgmove.errors import ImgmoveError, UsageError
 from imgmove.mirror.check import Checked, Checker, Place, put_under
+from imgmove.mirror.survey import opened
 from imgmove.mirror.work import Item, Learned, Record, Result, Work
 from imgmove.model.digest import Digest
 from imgmove.ports import NameResolver
@@ -80,7 +81,7 @@ class Carrier:
         except ImgmoveError as error:
             raise error.on("source") from error.__cause__
         try:
-            return Place.of(source, endpoints.destination(endpoints.shaped(work.destination)))
+            return Place.of(source, opened(self._session, work.destination))
         except ImgmoveError as error:
             raise error.on("destination") from error.__cause__
 

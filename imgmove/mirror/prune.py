@@ -10,7 +10,7 @@ from imgmove.errors import ImgmoveError, NotFound, ServerRefused, UsageError
 from imgmove.mirror.config import Mirror
 from imgmove.mirror.naming import PreviousName
 from imgmove.mirror.select import is_digest_tag
-from imgmove.mirror.survey import Listing
+from imgmove.mirror.survey import Listing, opened
 from imgmove.mirror.work import Record, placed
 from imgmove.model.location import LayoutLocation, RegistryLocation, RegistryPrefix
 from imgmove.ports import Deleter, Destination, ImageLister, TagLister
@@ -86,7 +86,7 @@ class Pruner:
     def _prune_one(self, together: Sequence[Listing], into: list[Record], *, dry_run: bool) -> None:
         location = together[0].destination
         assert location is not None
-        destination = self._session.endpoints.destination(self._session.endpoints.shaped(location))
+        destination = opened(self._session, location)
         what = f"listing {location}"
         present = self._session.run.persist(what, lambda: _names(destination, together))
         wanted = {item.name for listing in together for item in listing.items}

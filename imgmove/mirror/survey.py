@@ -14,7 +14,7 @@ from imgmove.mirror.naming import renamed
 from imgmove.mirror.work import Item, placed
 from imgmove.model.location import LayoutLocation, RegistryLocation, RegistryPrefix
 from imgmove.model.reference import Reference, check_tag
-from imgmove.ports import TagLister
+from imgmove.ports import Destination, TagLister
 from imgmove.stages.session import Session
 
 _MOST_TAGS = 500_000
@@ -164,6 +164,19 @@ def destination_for(mirror: Mirror, repository: str) -> RegistryLocation | Layou
         return destination.join(renamed(mirror.renamings, "repository", repository))
     if isinstance(destination, RegistryLocation):
         return replace(destination, reference=replace(destination.reference, tag=""), has_tag=False)
+    return destination
+
+
+def opened(session: Session, location: RegistryLocation | LayoutLocation) -> Destination:
+    """Opens the destination of a mirror.
+
+    Raises:
+        ImgmoveError: it can't be written.
+    """
+    endpoints = session.endpoints
+    destination = endpoints.destination(endpoints.shaped(location))
+    # Only engines fetch for themselves, and no engine is a mirror's destination.
+    assert isinstance(destination, Destination)
     return destination
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -213,3 +215,10 @@ def test_the_schema_is_one_and_strict() -> None:
     assert json.loads(json.dumps(schema)) == schema
     for name, form in schema["$defs"].items():
         assert form["additionalProperties"] is False, name
+
+
+def test_the_example_of_the_readme() -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    (text,) = re.findall(r"```yaml\n(.*?)```", readme, re.DOTALL)
+    file = parse(text, {"MIRROR_PASSWORD": "x"}.get)
+    assert file.mirrors[0].selection.latest == 5

@@ -14,7 +14,7 @@ import pytest
 
 from tests.images import build_image
 from tests.real.fixtures import free_port
-from tests.real.test_mirror import Ground, ground, image, pair, settings  # noqa: F401 - fixtures
+from tests.real.mirroring import Ground, image
 
 pytestmark = [pytest.mark.real, pytest.mark.xdist_group("mirror")]
 
@@ -49,7 +49,7 @@ def begin_worker(address: str, environment: dict[str, str], folder: Path, name: 
 
 
 def test_killing_a_worker_loses_nothing(
-    ground: Ground,  # noqa: F811 - the fixture
+    ground: Ground,
     scheduler: str,
     environment: dict[str, str],
     tmp_path: Path,
@@ -84,7 +84,7 @@ def test_killing_a_worker_loses_nothing(
     assert ground.run().stdout == ""
 
 
-def test_a_scheduler_that_is_not_there(ground: Ground) -> None:  # noqa: F811 - the fixture
+def test_a_scheduler_that_is_not_there(ground: Ground) -> None:
     ground.put(build_image(), "1")
     ground.write()
     done = ground.run("--executor", f"dask://127.0.0.1:{free_port()}")

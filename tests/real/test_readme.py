@@ -71,6 +71,9 @@ def prepared(
     for folder in ("vm", "patch"):
         (tmp_path / folder / "etc").mkdir(parents=True)
         (tmp_path / folder / "etc" / "hostname").write_text(folder)
+    (tmp_path / "mirror.yaml").write_text(
+        f"version: 1\nmirrors: [{{source: {run}/com/team/app, destination: {run}/mirrored/, prune: {{enabled: true}}}}]\n"
+    )
     return {
         "registry.example.com": f"{run}/com",
         "registry.example.org": f"{run}/org",
