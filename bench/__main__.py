@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from bench import bundle
+from bench import bundle, mirror
 from bench.images import build, noise, real_layers
 from bench.measure import Cost, Costs, in_turns, run_once
 from bench.rows import ROWS, Job, Row
@@ -122,6 +122,9 @@ def main() -> None:
         for row in ROWS:
             if not arguments.words or any(word in row.name for word in arguments.words):
                 _print(row.name, place.measure(row, arguments.rounds))
+        for passes in mirror.MIRROR_ROWS:
+            if not arguments.words or any(word in passes.name for word in arguments.words):
+                _print(passes.name, mirror.measure(passes, place.folder, place.environment, arguments.rounds))
         if not arguments.words or "bundle" in arguments.words:
             size = arguments.bundle_gib << 30
             costs = bundle.measure(place.folder, size, place.environment, min(arguments.rounds, 3))

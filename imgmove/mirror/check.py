@@ -80,7 +80,8 @@ class Place:
                 images = destination.images()
             except NotFound:
                 images = ()
-            present = {name: image.descriptor.digest for image in images for name in image.names}
+            present = {str(image.descriptor.digest): image.descriptor.digest for image in images}
+            present |= {name: image.descriptor.digest for image in images for name in image.names}
         return cls(source, destination, present)
 
 
@@ -126,7 +127,9 @@ class Checker:
         self._answered(check)
 
     def _find(self, check: Checked) -> None:
-        name, destination = check.item.name, self._place.destination
+        # An image without a name is found by its digest, unless only some of its platforms are wanted.
+        name = check.item.name or ("" if self._work.platforms else check.item.image)
+        destination = self._place.destination
         if self._place.present is not None:
             check.current = self._place.present.get(name)
         elif name and isinstance(destination, NameResolver):

@@ -26,8 +26,9 @@ from imgmove.stages.session import Session
 _CHUNK = 100
 """Images a work: enough to keep all connections busy, few enough to be spread and to be told of as it goes."""
 
-_FEW_CONNECTIONS = 8
 _MOST_CONNECTIONS = 16
+_FOR_QUESTIONS = 2
+_FOR_ONE_BLOB = 7
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ def pass_settings(settings: Settings, file: MirrorFile, workers: int = 1) -> Set
     """The settings of a pass: what the file says of registries, divided among so many workers.
 
     Threads that hold a connection to a source must never wait for one to a destination that others hold who wait for
-    the source; so there are no more blobs in motion than there may be connections to any destination.
+    the source; and questions must not wait for blobs. So fewer blobs are in motion than there may be connections.
     """
     reading, writing = _sides(file)
     hosts: dict[str, HostOptions] = {}
@@ -62,8 +63,7 @@ def pass_settings(settings: Settings, file: MirrorFile, workers: int = 1) -> Set
         half = max(1, most // 2) if host in reading and host in writing else most
         named = rules.options if rules is not None else None
         hosts[host] = HostOptions(named or settings.source, half, half)
-        if host in writing:
-            jobs = min(jobs, half)
+        jobs = min(jobs, max(1, half - _FOR_QUESTIONS))
     rate = settings.limit_rate if settings.limit_rate is not None else file.limit_rate
     return replace(settings, hosts=hosts, jobs=jobs, limit_rate=rate)
 
@@ -73,9 +73,9 @@ def open_session(
 ) -> Session:
     """A session that keeps to the manners that the file demands."""
     own = pass_settings(settings, file, workers)
-    few = min((options.most_reading or _MOST_CONNECTIONS for options in own.hosts.values()), default=_MOST_CONNECTIONS)
-    # A blob that is read over several connections would wait for itself where there may be only a few.
-    session = Session(own, observer, Budget(0) if few < _FEW_CONNECTIONS else None)
+    few = min(options.most_reading or 1 for options in own.hosts.values())
+    # Reading one blob over several connections is for those who have connections left over.
+    session = Session(own, observer, Budget(0) if few < own.jobs + _FOR_QUESTIONS + _FOR_ONE_BLOB else None)
     for host, rules in file.registries.items():
         rate = rules.requests_per_second
         if rate is not None or rules.ratelimit_floor is not None:

@@ -315,3 +315,21 @@ def test_nothing_is_left_in_the_folder(ground: Ground) -> None:
     ground.run("--report", ground.folder / "r.html", "--report", ground.folder / "r.json")
     assert {"mirror.yaml", "r.html", "r.json"} <= set(os.listdir(ground.folder))
     assert not [name for name in os.listdir(ground.folder) if name.endswith(".tmp")]
+
+
+def test_an_image_by_its_digest(ground: Ground) -> None:
+    ground.put(image(1), "1")
+    ground.write(source=f"{ground.at_source}@{image(1).root.digest}")
+    assert len(ground.run().lines) == 1
+    assert ground.run().stdout == ""
+
+
+def test_few_connections(ground: Ground) -> None:
+    for number in range(8):
+        ground.put(image(number, 50_000), f"1.{number}")
+    limits = "{max_connections: 1}"
+    ground.write(more=f"registries: {{'{ground.source.host}': {limits}, '{ground.destination.host}': {limits}}}")
+    assert len(ground.run().lines) == 8
+    # One registry on both sides, and a name in it that was not there.
+    ground.write(destination=f"{ground.source.host}/{ground.repository}/again")
+    assert len(ground.run().lines) == 8

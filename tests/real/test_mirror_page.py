@@ -78,11 +78,16 @@ def test_the_page_in_chromium(report: PassReport, tmp_path: Path) -> None:
         assert figure(document, name) == totals[name], name
     changes = document[document.index('id="changes"') : document.index('id="mirrors"')]
     assert changes.count("<tr>") - 1 == totals["copied"] + totals["updated"] + totals["pruned"]
+    columns = [
+        int(cell) for cell in re.findall(r'<td class="number">(\d+)</td>', document[document.index('id="mirrors"') :])
+    ]
+    assert columns == [1, *(totals[name] for name in ("copied", "updated", "pruned", "kept", "failed"))]
     assert document.count('class="tag-error"') == totals["failed"]
     assert document.count('class="mirror-error"') == document.count('class="hook-error"') == 1
     assert document.count("<circle") == 101
     assert "<script>" not in document
     assert HOSTILE in unescape(document)
+    assert "object at 0x" not in document
     # Self-contained: nothing is fetched from anywhere.
     assert not re.findall(r'(?:src|href)="(?!data:)', document.replace("&lt;img src", ""))
 

@@ -47,7 +47,7 @@ class Lanes:
         patience: seconds to wait for a lane to be given back.
     """
 
-    def __init__(self, most_for: Callable[[str], int | None] = lambda _: None, patience: float = 60.0) -> None:
+    def __init__(self, most_for: Callable[[str], int | None] = lambda _: None, patience: float = 600.0) -> None:
         self._most_for = most_for
         self._patience = patience
         self._lock = threading.Condition()
