@@ -6,16 +6,13 @@ import contextlib
 import errno
 import os
 import stat
-from collections.abc import Callable, Generator, Iterator
-from typing import TypeVar
+from collections.abc import Generator, Iterator
 
-from imgmove.errors import LocalError, NotFound
+from imgmove.errors import ImgmoveError, LocalError, NotFound
 from imgmove.rootfs.pax import make_records
 from imgmove.rootfs.tar import BLOCK, END, make_extension, padding
 from imgmove.streams import BLOCK as READ_BLOCK
 from imgmove.wire.files import explained
-
-Answer = TypeVar("Answer")
 
 _FLAGS = {
     stat.S_IFREG: b"0",
@@ -51,7 +48,8 @@ class PackedFolder:
     """
 
     def __init__(self, path: str, latest: int | None = None) -> None:
-        self._path = os.fsencode(os.path.realpath(path))
+        # Of the folder at first, then of what is being packed.
+        self._path = os.fsencode(os.path.realpath(path)).rstrip(b"/")
         self._latest = latest
         self._links: dict[tuple[int, int], bytes] = {}
         self._blocks = self._pack()
@@ -81,37 +79,43 @@ class PackedFolder:
         """Small blocks put together, so that thousands of small files don't pass on one by one."""
         parts: list[bytes] = []
         count = 0
-        while count < size and (block := next(self._blocks, b"")):
-            parts.append(block)
-            count += len(block)
+        try:
+            while count < size and (block := next(self._blocks, b"")):
+                parts.append(block)
+                count += len(block)
+        except OSError as error:
+            raise self._told(error) from error
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def _pack(self) -> Generator[bytes]:
+        root = self._path + b"/"
         waiting = [b""]
         while waiting:
             name = waiting.pop()
-            found = self._status(name)
+            self._path = path = root + name
+            found = os.lstat(path)
             if stat.S_ISSOCK(found.st_mode):
                 self.sockets += 1
                 continue
             yield from self._member(name, found)
             if stat.S_ISDIR(found.st_mode):
                 prefix = name + b"/" if name else b""
-                waiting += [prefix + child for child in sorted(self._listed(name), reverse=True)]
+                waiting += [prefix + child for child in sorted(os.listdir(path), reverse=True)]
         yield END
 
     def _member(self, name: bytes, found: os.stat_result) -> Iterator[bytes]:
         kind = stat.S_IFMT(found.st_mode)
-        first = self._links.get((found.st_dev, found.st_ino))
-        if first is not None:
-            yield self._head(name, found, _LINK, first)
-            return
         if found.st_nlink > 1 and kind != stat.S_IFDIR:
-            self._links[found.st_dev, found.st_ino] = name
-        target = self._target(name) if kind == stat.S_IFLNK else b""
-        yield self._head(name, found, _FLAGS[kind], target)
+            first = self._links.setdefault((found.st_dev, found.st_ino), name)
+            if first != name:
+                yield self._head(name, found, _LINK, first)
+                return
+        target = os.readlink(self._path) if kind == stat.S_IFLNK else b""
+        head = self._head(name, found, _FLAGS[kind], target)
         if kind == stat.S_IFREG:
-            yield from self._content(name, found)
+            yield from self._file(head, found)
+        else:
+            yield head
 
     def _head(self, name: bytes, found: os.stat_result, flag: bytes, target: bytes) -> bytes:
         is_folder = flag == _FLAGS[stat.S_IFDIR]
@@ -133,57 +137,46 @@ class PackedFolder:
         is_device = flag in (_FLAGS[stat.S_IFCHR], _FLAGS[stat.S_IFBLK])
         device = (os.major(found.st_rdev), os.minor(found.st_rdev)) if is_device else (0, 0)
         if flag != _LINK:
-            records.update(self._attributes(name))
+            records.update(self._attributes())
         header = _header(b"".join(fields), flag, link, device)
         return make_extension(make_records(records)) + header if records else header
 
-    # --- what the file system says
-
-    def _at(self, name: bytes) -> bytes:
-        return os.path.join(self._path, name) if name else self._path
-
-    def _explained(self, name: bytes, call: Callable[[bytes], Answer]) -> Answer:
-        path = self._at(name)
-        try:
-            with explained(os.fsdecode(path)):
-                return call(path)
-        except NotFound:
-            raise self._changed(path) from None
-
-    def _status(self, name: bytes) -> os.stat_result:
-        return self._explained(name, os.lstat)
-
-    def _listed(self, name: bytes) -> list[bytes]:
-        return self._explained(name, os.listdir)
-
-    def _target(self, name: bytes) -> bytes:
-        return self._explained(name, os.readlink)
-
-    def _attributes(self, name: bytes) -> dict[bytes, bytes]:
-        if not hasattr(os, "listxattr"):
-            return {}
-        found = self._explained(name, _read_attributes)
+    def _attributes(self) -> dict[bytes, bytes]:
+        found = _read_attributes(self._path) if hasattr(os, "listxattr") else {}
         return {b"SCHILY.xattr." + os.fsencode(key): value for key, value in found.items()}
 
-    def _content(self, name: bytes, found: os.stat_result) -> Iterator[bytes]:
-        path = self._at(name)
-        left = found.st_size
+    def _file(self, head: bytes, found: os.stat_result) -> Iterator[bytes]:
         # Whoever puts a link or a pipe in the file's place meanwhile doesn't lead us elsewhere, nor stop us.
-        flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
-        descriptor = self._explained(name, lambda path: os.open(path, flags))
-        with explained(os.fsdecode(path)), os.fdopen(descriptor, "rb", buffering=0) as file:
-            if not os.path.samestat(os.fstat(descriptor), found):
-                raise self._changed(path)
-            while left and (data := file.read(min(left, READ_BLOCK))):
+        descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        try:
+            opened = os.fstat(descriptor)
+            if (opened.st_dev, opened.st_ino) != (found.st_dev, found.st_ino):
+                raise self._changed()
+            yield head
+            left = found.st_size
+            while left and (data := os.read(descriptor, min(left, READ_BLOCK))):
                 left -= len(data)
                 yield data
+        finally:
+            os.close(descriptor)
         if left:
-            raise self._changed(path)
+            raise self._changed()
         if rest := padding(found.st_size):
             yield bytes(rest)
 
-    def _changed(self, path: bytes) -> LocalError:
-        return LocalError(f"{os.fsdecode(path)}: it changed while it was read", hint="pack what nobody writes to")
+    # --- what goes wrong
+
+    def _changed(self) -> LocalError:
+        return LocalError(f"{os.fsdecode(self._path)}: it changed while it was read", hint="pack what nobody writes to")
+
+    def _told(self, error: OSError) -> ImgmoveError:
+        try:
+            with explained(os.fsdecode(self._path)):
+                raise error
+        except NotFound:
+            return self._changed()
+        except ImgmoveError as told:
+            return told
 
 
 def _read_attributes(path: bytes) -> dict[str, bytes]:
