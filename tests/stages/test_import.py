@@ -10,12 +10,16 @@ import lzma
 import os
 import random
 import resource
+import ssl
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 import zstandard
 
 import imgmove
@@ -23,6 +27,7 @@ from imgmove.endpoints.factory import Endpoints
 from imgmove.endpoints.layout import Layout
 from imgmove.engine.run import RetryPolicy
 from imgmove.errors import (
+    AccessDenied,
     DigestMismatch,
     ImgmoveError,
     LocalError,
@@ -37,7 +42,7 @@ from imgmove.model.location import parse_location
 from imgmove.model.platform import Platform
 from imgmove.ports import Event, Note
 from imgmove.rootfs.tar import END
-from imgmove.settings import Settings
+from imgmove.settings import Settings, SideOptions
 from imgmove.stages.import_ import ImportOptions, import_rootfs
 from imgmove.wire.files import LocalFiles
 from tests.images import build_artifact, build_image, build_index, docker_archive, tar_of
@@ -185,6 +190,55 @@ def test_docker_s_format(session: imgmove.Session, rootfs: str, tmp_path: Path) 
     found = imported(session, rootfs, str(tmp_path / "a.tar"), ImportOptions(format="docker"))[2]
     assert found.root.media_type == media_types.DOCKER_MANIFEST
     assert found.layers[0].media_type == media_types.DOCKER_LAYER_GZIP
+
+
+class Web(BaseHTTPRequestHandler):
+    """Sends /old on to /rootfs.tar.gz, and breaks the first answer in its middle."""
+
+    def do_GET(self) -> None:
+        if self.path.startswith("/old"):
+            self.send_response(302)
+            self.send_header("Location", "/rootfs.tar.gz")
+            self.end_headers()
+            return
+        content = gzip.compress(TAR, mtime=0)
+        start = int((self.headers.get("Range") or "bytes=0-")[6:-1])
+        self.send_response(206 if start else 200)
+        if start:
+            self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
+        self.send_header("Content-Length", str(len(content) - start))
+        self.end_headers()
+        self.wfile.write(content[start:] if start else content[:150_000])
+
+    def log_message(self, format: str, *arguments: object) -> None:
+        """Says nothing."""
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_url(scheme: str, dated: Settings, rootfs: str, tmp_path: Path) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Web) as server:
+        if scheme == "https":
+            authority = trustme.CA()
+            authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            authority.issue_cert("127.0.0.1").configure_cert(context)
+            server.socket = context.wrap_socket(server.socket, server_side=True)
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        url = f"{scheme}://alice:s3cret@127.0.0.1:{server.server_address[1]}/old?token=s3cret"
+        trusting = replace(dated, source=SideOptions(ca_files=(str(tmp_path / "ca.pem"),)))
+        try:
+            with imgmove.Session(trusting if scheme == "https" else dated) as session:
+                _, config, _ = imported(session, url, f"oci:{tmp_path / 'out'}:1")
+            if scheme == "https":
+                with imgmove.Session(dated) as session, pytest.raises(AccessDenied, match="not trusted"):
+                    imgmove.import_rootfs(url, f"oci:{tmp_path / 'out'}:2", session=session)
+        finally:
+            server.shutdown()
+            thread.join()
+    assert config["rootfs"]["diff_ids"] == [str(Digest.of(TAR))]
+    origin = f"{scheme}://127.0.0.1:{server.server_address[1]}/old"
+    assert config["history"][0]["comment"] == f"Imported from {origin}", "without secrets"
 
 
 # --- onto another image
