@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from imgmove.cli.bundling import bundle_path, public_key
+from imgmove.cli.bundle_options import bundle_path, public_key
 from imgmove.cli.messages import clean, counted, size, write, write_json
 from imgmove.cli.options import Access, Output, Running, make_settings
 from imgmove.errors import UsageError
@@ -108,7 +108,7 @@ def inventory(
     settings = make_settings(running, access.side())
     from imgmove.airgap.documents import seal
     from imgmove.airgap.inventory import take_stock
-    from imgmove.cli.bundling import signing_key
+    from imgmove.cli.bundle_options import signing_key
     from imgmove.cli.session import make_messages, watched_session
     from imgmove.wire.files import LocalFiles
 

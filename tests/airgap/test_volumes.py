@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from imgmove.cli.bundling import parse_size
+from imgmove.cli.bundle_options import parse_size
 from imgmove.errors import UsageError
 from tests.airgap.conftest import Connected, Run, noise
 from tests.airgap.test_trust import flip

@@ -1,0 +1,178 @@
+"""What the commands of ``bundle`` share: groups of options, sizes, keys, and lists of images."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import re
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from imgmove.cli.messages import Messages
+from imgmove.errors import UsageError
+from imgmove.model.location import BundleLocation, PathLocation, PipeLocation, parse_path_location
+from imgmove.settings import Settings
+
+if TYPE_CHECKING:
+    from imgmove.wire.signing import PublicKey, SigningKey
+
+_MEDIA = {"dvd": 4_700_000_000, "bd": 25_000_000_000}
+_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([kKmMgGtT]?)(i?)[bB]?")
+
+
+@dataclass(frozen=True)
+class Choosing:
+    """Which images go into a bundle."""
+
+    from_file: Annotated[
+        list[str] | None, typer.Option(metavar="FILE", help="A list of images, one a line; - for stdin.")
+    ] = None
+    from_manifests: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PATH", help="Find images in Kubernetes YAML, Compose files and Helm values."),
+    ] = None
+    jsonpath: Annotated[
+        list[str] | None, typer.Option(metavar="[KIND=]PATH", help="Where images stand in custom resources.")
+    ] = None
+    platform: Annotated[
+        list[str] | None, typer.Option(metavar="OS/ARCH", help="Such as linux/arm64; the whole index without it.")
+    ] = None
+    referrers: Annotated[
+        bool, typer.Option("--referrers/--no-referrers", help="Signatures, attestations and SBOMs travel too.")
+    ] = True
+    lock: Annotated[
+        str, typer.Option(metavar="FILE", show_default=False, help="Pins each tag to a digest; made if missing.")
+    ] = ""
+
+
+@dataclass(frozen=True)
+class Sparing:
+    """What the far side has already."""
+
+    have: Annotated[
+        list[str] | None, typer.Option(metavar="FILE", help="An inventory or receipt: leave out what it lists.")
+    ] = None
+    since: Annotated[
+        list[str] | None, typer.Option(metavar="BUNDLE", help="Leave out what an older bundle brought.")
+    ] = None
+    request: Annotated[
+        str, typer.Option(metavar="FILE", show_default=False, help="Carry just what a load asked for.")
+    ] = ""
+
+
+def parse_size(text: str) -> int:
+    """Bytes: ``4G`` counts in thousands as media do, ``4Gi`` in 1024s; ``dvd`` and ``bd`` are known.
+
+    Raises:
+        UsageError: not a size.
+    """
+    if text.lower() in _MEDIA:
+        return _MEDIA[text.lower()]
+    match = _SIZE.fullmatch(text.strip())
+    number, unit, binary = match.groups() if match else ("0", "", "")
+    factor = (1024 if binary else 1000) ** ("kmgt".index(unit.lower()) + 1) if unit else 1
+    found = int(float(number) * factor)
+    if not found:
+        raise UsageError(f"not a size: {text!r:.40}", hint="write it like 700M, 4G, dvd or bd")
+    return found
+
+
+def public_key(path: str) -> PublicKey | None:
+    """The key in a file; None for no file.
+
+    Raises:
+        NotFound, UsageError: there is none.
+    """
+    if not path:
+        return None
+    from imgmove.airgap.keys import read_public_key
+
+    return read_public_key(path)
+
+
+def signing_key(path: str, settings: Settings) -> SigningKey | None:
+    """The key in a file, decrypted; None for no file.
+
+    Raises:
+        NotFound, UsageError: there is none, or nobody knows its passphrase.
+    """
+    if not path:
+        return None
+    from imgmove.airgap.keys import read_signing_key
+
+    key = read_signing_key(path, settings.passphrase)
+    if key is None:
+        if not sys.stdin.isatty():
+            raise UsageError(f"{path} is encrypted", hint="IMGMOVE_PASSPHRASE holds the passphrase")
+        key = read_signing_key(path, getpass.getpass(f"Passphrase of {path}: ").encode())
+    return key
+
+
+def asked_passphrase() -> bytes:
+    """A passphrase, typed twice.
+
+    Raises:
+        UsageError: nobody is there, or the two differ.
+    """
+    if not sys.stdin.isatty():
+        raise UsageError("there is nobody to ask for a passphrase", hint="set IMGMOVE_PASSPHRASE")
+    one, two = getpass.getpass("Passphrase: "), getpass.getpass("Once more: ")
+    if one != two or not one:
+        raise UsageError("the two passphrases differ" if one != two else "the passphrase is empty")
+    return one.encode()
+
+
+def bundle_path(file: str) -> str:
+    """The path that a word where a bundle is expected stands for; ``-`` stays.
+
+    Raises:
+        UsageError: it is a location of another kind.
+    """
+    located = parse_path_location(file)
+    if isinstance(located, PathLocation):
+        return os.path.expanduser(file)
+    if isinstance(located, BundleLocation | PipeLocation):
+        return str(getattr(located, "path", file))
+    raise UsageError(f"{file} is not a bundle's file")
+
+
+def listed(files: list[str] | tuple[str, ...]) -> list[str]:
+    """The images in lists, one a line; what follows a # is a comment.
+
+    Raises:
+        NotFound, LocalError: a list can't be read.
+    """
+    from imgmove.airgap.known import read_document
+
+    found: list[str] = []
+    for path in files:
+        content = sys.stdin.buffer.read() if path == "-" else read_document(path)
+        lines = (line.partition(" #")[0].strip() for line in content.decode("utf-8", "replace").splitlines())
+        found += [line for line in lines if line and not line.startswith("#")]
+    return found
+
+
+def discovered(choosing: Choosing, messages: Messages) -> list[str]:
+    """The images that manifests mention, after telling where, and what could not be decided.
+
+    Raises:
+        NotFound, UsageError: a file is not there, no YAML, or nothing was found.
+    """
+    if choosing.jsonpath and not choosing.from_manifests:
+        raise UsageError("--jsonpath needs --from-manifests")
+    if not choosing.from_manifests:
+        return []
+    from imgmove.airgap.discovery import discover
+    from imgmove.airgap.jsonpath import JsonPath
+
+    found = discover(choosing.from_manifests, [JsonPath.parse(text) for text in choosing.jsonpath or ()])
+    for item in found.found:
+        messages.note(f"{item.where}: {item.reference}")
+    for doubt in found.undecided:
+        messages.note(f"{doubt.where}: not decided: {doubt.text} ({doubt.reason})")
+    if not found.found:
+        raise UsageError("no image was found in what --from-manifests names")
+    return found.references
