@@ -33,10 +33,8 @@ class StreamHttp:
         self._label = label
         self._idle: list[_Connection] = []
 
-    def ask(
-        self, method: str, path: str, headers: Mapping[str, str] | None = None, *, repeatable: bool = True
-    ) -> tuple[int, bytes]:
-        """Sends a request without a body; returns the status and the whole answer.
+    def ask(self, method: str, path: str) -> tuple[int, bytes]:
+        """Sends a request without a body, for a quick answer; returns the status and the whole answer.
 
         Raises:
             NetworkError: the connection broke.
@@ -45,14 +43,14 @@ class StreamHttp:
         try:
             with self._translated():
                 try:
-                    response = connection.exchange(method, path, headers)
+                    response = connection.exchange(method, path, None)
                 except (OSError, http.client.HTTPException):
                     # What lay idle may have been closed by the server meanwhile.
                     connection.close()
-                    if is_fresh or not repeatable:
+                    if is_fresh:
                         raise
                     connection = _Connection(self._connect())
-                    response = connection.exchange(method, path, headers)
+                    response = connection.exchange(method, path, None)
                 content = response.read(_LARGEST_ANSWER)
         except BaseException:
             connection.close()
@@ -60,11 +58,24 @@ class StreamHttp:
         self._give_back(connection, response)
         return response.status, content
 
+    def order(self, path: str, headers: Mapping[str, str]) -> tuple[int, bytes]:
+        """Has the server do something that may take long, by a POST without a body that is sent once.
+
+        Raises:
+            NetworkError: the connection broke.
+        """
+        with contextlib.closing(_Connection(self._connect())) as connection, self._translated():
+            connection.be_patient()
+            response = connection.exchange("POST", path, headers)
+            return response.status, response.read(_LARGEST_ANSWER)
+
     def open(self, path: str) -> tuple[int, AnswerReader]:
         """Asks for something large; its bytes come as they are read."""
         connection = _Connection(self._connect())
         try:
             with self._translated():
+                # Much may have to be gathered before the first byte comes.
+                connection.be_patient()
                 response = connection.exchange("GET", path, None)
         except BaseException:
             connection.close()
@@ -129,6 +140,10 @@ class _Connection(http.client.HTTPConnection):
         self.request(method, path, headers=dict(headers or {}))
         return self.getresponse()
 
+    def be_patient(self) -> None:
+        """Waits as long as the other side is there: work on gigabytes gives no sign of life."""
+        self.sock.settimeout(None)
+
     def connect(self) -> None:
         # The stream was there before the connection; a closed one is never opened again behind our back.
         raise ConnectionError("the connection was closed")
@@ -144,6 +159,9 @@ class _AsSocket:
 
     def sendall(self, data: bytes, /) -> None:
         self._stream.sendall(data)
+
+    def settimeout(self, seconds: float | None, /) -> None:
+        self._stream.settimeout(seconds)
 
     def makefile(self, mode: str, *_: Any, **__: Any) -> io.BufferedReader:  # noqa: ARG002 - as a socket's
         self._files += 1
@@ -241,6 +259,7 @@ class Upload:
     def finish(self) -> tuple[int, bytes]:
         """Ends the body; returns the status and the answer."""
         with translated(self._label):
+            self._connection.be_patient()
             if not self.is_broken:
                 self._connection.send(b"0\r\n\r\n")
             # Not through the connection, which listens only after a body that it sent itself.

@@ -46,6 +46,7 @@ class _Counted:
         self._traffic = traffic
         self.recv = stream.recv
         self.close = stream.close
+        self.settimeout = stream.settimeout
 
     def sendall(self, data: bytes, /) -> None:
         self._traffic.count(len(data))

@@ -78,15 +78,36 @@ def test_a_connection_that_idled_shut_is_replaced(serve: Serve) -> None:
     assert http.ask("GET", "/two") == (200, b"ok")
 
 
-def test_what_may_not_be_asked_twice_is_not(serve: Serve) -> None:
-    def answer(connection: socket.socket) -> None:
-        head(connection)
-        connection.sendall(OK)
+def test_an_order_is_given_once_and_waited_for(serve: Serve) -> None:
+    heads: list[bytes] = []
 
-    http = serve(answer)
-    http.ask("GET", "/one")
+    def answer(connection: socket.socket) -> None:
+        heads.append(head(connection))
+
     with pytest.raises(NetworkError, match="the connection to the engine broke"):
-        http.ask("POST", "/two", repeatable=False)
+        serve(answer).order("/create", {"X-Registry-Auth": "x"})
+    assert len(heads) == 1
+    assert b"POST /create" in heads[0]
+    assert b"X-Registry-Auth: x" in heads[0]
+
+
+def test_work_that_takes_long_is_waited_for() -> None:
+    ours, theirs = socket.socketpair()
+    ours.settimeout(0.05)
+
+    def answer(connection: socket.socket) -> None:
+        with connection:
+            head(connection)
+            while b"0\r\n\r\n" not in connection.recv(100):
+                pass
+            threading.Event().wait(0.3)
+            connection.sendall(OK)
+
+    thread = threading.Thread(target=answer, args=(theirs,))
+    thread.start()
+    upload = StreamHttp(lambda: ours, "the engine").upload("/load")
+    assert upload.finish() == (200, b"ok")
+    thread.join()
 
 
 def test_an_answer_that_ends_early(serve: Serve) -> None:

@@ -130,9 +130,7 @@ class Docker:
     def _pull(self, shipment: Shipment, temporary: str) -> None:
         with served(self._machine, shipment.image, shipment.content) as image:
             query = f"fromImage={quote(image.repository, safe='')}&tag={image.digest}"
-            status, content = self._http.ask(
-                "POST", f"/images/create?{query}", {"X-Registry-Auth": image.docker_header}, repeatable=False
-            )
+            status, content = self._http.order(f"/images/create?{query}", {"X-Registry-Auth": image.docker_header})
             self._check(status, content, 200)
             try:
                 self._check_stream(content)
