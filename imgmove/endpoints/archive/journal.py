@@ -8,7 +8,7 @@ import threading
 from imgmove.ports import FileWriter
 
 _RECORD = struct.Struct(">QQ")
-_MOST_RECORDS = 1 << 24
+_READ_AT_ONCE = _RECORD.size << 12
 
 
 class Journal:
@@ -26,10 +26,13 @@ class Journal:
         self._end_of: dict[int, int] = {}
         self._start_of: dict[int, int] = {}
         # A record that was cut off by a kill is overwritten by the next one.
-        self._size = min(file.size // _RECORD.size, _MOST_RECORDS) * _RECORD.size
-        content = file.read_at(0, self._size)
-        for start, end in _RECORD.iter_unpack(content[: len(content) // _RECORD.size * _RECORD.size]):
-            self._merge(start, end)
+        self._size = file.size // _RECORD.size * _RECORD.size
+        for offset in range(0, self._size, _READ_AT_ONCE):
+            content = file.read_at(offset, min(_READ_AT_ONCE, self._size - offset))
+            for start, end in _RECORD.iter_unpack(content[: len(content) // _RECORD.size * _RECORD.size]):
+                # What a power cut left in place of a record says nothing.
+                if start < end:
+                    self._merge(start, end)
 
     @property
     def is_empty(self) -> bool:
@@ -56,6 +59,13 @@ class Journal:
                 self._start_of.pop(end, None)
                 self._rewrite()
 
+    def clear(self) -> None:
+        """The file that it told of is gone."""
+        with self._lock:
+            self._end_of.clear()
+            self._start_of.clear()
+            self._rewrite()
+
     def close(self) -> None:
         """Leaves it for a later run."""
         self._file.keep()
@@ -66,6 +76,7 @@ class Journal:
 
     def _merge(self, start: int, end: int) -> None:
         begun = self._start_of.pop(start, start)
+        self._start_of.pop(self._end_of.get(begun, end), None)
         self._end_of[begun] = end
         self._start_of[end] = begun
 

@@ -133,6 +133,9 @@ class ArchiveFile:
         key = _key(self._purpose(), front, outline)
         self._file = self._begun_file(key)
         self._journal = Journal(self._files.resume(self._path, f"{key}-ranges"))
+        if not self._file.size:
+            # It was left by a run that ended right after showing its archive.
+            self._journal.clear()
         for name, content in front:
             self._append(name, content)
         for node in outline.manifests:

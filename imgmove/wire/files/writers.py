@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator
 
@@ -17,12 +18,16 @@ TEMPORARY = ".imgmove-"
 _WHILE_ONE_RUNS = ".part"
 _FOR_LATER_RUNS = ".partial"
 _LONGEST_NAME = 120
+"""Bytes of the final name that the temporary one repeats."""
 _KEPT_SECONDS = 7 * 24 * 3600
 _SHORTEST_WAIT, _LONGEST_WAIT = 0.01, 0.2
 
 
 class LocalWriter:
-    """A file under a temporary name, locked while somebody writes it.
+    """A file under a temporary name, locked while somebody writes it. Safe for many threads.
+
+    It may be closed while others write: the system would give the number of the open file to the next one, so it is
+    really closed when the last of them is done.
 
     Args:
         path: its name when it is whole.
@@ -34,60 +39,81 @@ class LocalWriter:
     def __init__(self, path: str, temporary: str, descriptor: int, closed: Callable[[LocalWriter], None]) -> None:
         self._path = path
         self.temporary = temporary
-        self._descriptor: int | None = descriptor
+        self._descriptor = descriptor
         self._closed = closed
+        self._guard = threading.Lock()
+        self._users = 0
+        self._is_closed = False
 
     def write_at(self, offset: int, data: bytes) -> None:
         """Writes all of ``data`` at ``offset``."""
         view = memoryview(data)
-        with explained(self._path):
+        with self._opened() as descriptor, explained(self._path):
             while view:
-                written = os.pwrite(self._opened, view, offset)
+                written = os.pwrite(descriptor, view, offset)
                 view, offset = view[written:], offset + written
 
     def read_at(self, offset: int, size: int) -> bytes:
         """What was written there."""
-        with explained(self._path):
-            return os.pread(self._opened, size, offset)
+        with self._opened() as descriptor, explained(self._path):
+            return os.pread(descriptor, size, offset)
 
     @property
     def size(self) -> int:
         """Bytes from the start to the furthest one written."""
-        return os.fstat(self._opened).st_size
+        with self._opened() as descriptor, explained(self._path):
+            return os.fstat(descriptor).st_size
 
     def truncate(self, size: int) -> None:
         """Cuts the file, or lengthens it with a hole."""
-        with explained(self._path):
-            os.ftruncate(self._opened, size)
+        with self._opened() as descriptor, explained(self._path):
+            os.ftruncate(descriptor, size)
 
     def commit(self, path: str = "") -> None:
         """Makes the file appear under its name, or another one, with all bytes on the disk."""
         final = path or self._path
-        with explained(final):
-            os.fsync(self._opened)
+        with self._opened() as descriptor, explained(final):
+            os.fsync(descriptor)
             os.rename(self.temporary, final)
             sync_folder(os.path.dirname(final) or ".")
         self.keep()
 
     def keep(self) -> None:
         """Closes the file and leaves it where it is."""
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
-            self._closed(self)
+        self._close()
 
     def abort(self) -> None:
         """Removes what was not committed."""
-        if self._descriptor is not None:
-            with contextlib.suppress(OSError):
-                os.unlink(self.temporary)
-            self.keep()
+        self._close(before=self._unlink)
 
-    @property
-    def _opened(self) -> int:
-        if self._descriptor is None:
-            raise LocalError(f"{self._path}: the file is closed already")
-        return self._descriptor
+    def _unlink(self) -> None:
+        with contextlib.suppress(OSError):
+            os.unlink(self.temporary)
+
+    def _close(self, before: Callable[[], None] = lambda: None) -> None:
+        with self._guard:
+            if self._is_closed:
+                return
+            self._is_closed = True
+            # While the lock is held: afterwards the name may be somebody else's.
+            before()
+            if not self._users:
+                os.close(self._descriptor)
+        self._closed(self)
+
+    @contextlib.contextmanager
+    def _opened(self) -> Iterator[int]:
+        with self._guard:
+            if self._is_closed:
+                raise LocalError(f"{self._path}: the file is closed already")
+            self._users += 1
+        try:
+            yield self._descriptor
+        finally:
+            with self._guard:
+                self._users -= 1
+                if self._is_closed and not self._users:
+                    os.close(self._descriptor)
 
 
 def temporary_name(path: str) -> str:
@@ -103,7 +129,8 @@ def lasting_name(path: str, key: str) -> str:
 def _beside(path: str, ending: str) -> str:
     folder, name = os.path.split(path)
     # Cut, so that a long final name does not make the temporary one too long.
-    return os.path.join(folder, f"{TEMPORARY}{name[:_LONGEST_NAME]}.{ending}")
+    start = os.fsdecode(os.fsencode(name)[:_LONGEST_NAME])
+    return os.path.join(folder, f"{TEMPORARY}{start}.{ending}")
 
 
 def create_locked(path: str, temporary: str) -> int | None:
@@ -219,6 +246,8 @@ def _remove_unlocked(path: str) -> None:
         descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.unlink(path)
+            # The one that was locked may be gone by now, and another one lie in its place.
+            if _is_at(descriptor, path):
+                os.unlink(path)
         finally:
             os.close(descriptor)
