@@ -18,6 +18,7 @@ can help, so that neither the engine nor the command line has to look at a messa
     ├── AccessDenied             6   a registry or host says no
     ├── LocalError               1   a file or folder here: permission, space, kind
     ├── Truncated                1   content that ends before it should
+    │   └── ContentChanged       1   what follows belongs to another content than what came before
     ├── NetworkError             1   (trying again may help)
     │   ├── Throttled            1   429 and friends: with the delay that the server asked for
     │   └── ServerError          1   5xx
@@ -39,12 +40,15 @@ class ImgmoveError(Exception):
     Attributes:
         exit_status: what the process answers when this ends it.
         is_transient: whether the same operation may succeed when tried again.
+        is_lesson: whether the next try will be another one because of what this one taught, so that it is not a
+            matter of patience.
         side: where it happened, when that is known; filled in by the engine.
         hint: what a person could do next, without a full stop; may be empty.
     """
 
     exit_status: ClassVar[int] = 1
     is_transient: ClassVar[bool] = False
+    is_lesson: ClassVar[bool] = False
 
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)
@@ -131,9 +135,7 @@ class Truncated(ImgmoveError):
 
 
 class ContentChanged(Truncated):
-    """The rest of some content belongs to another version of it than its beginning."""
-
-    is_transient = True
+    """The rest of some content belongs to another version of it than its beginning; all of it has to be read anew."""
 
 
 class NetworkError(ImgmoveError):

@@ -14,19 +14,21 @@ from imgmove.engine.convert import Conversions, Recipe, converted_type
 from imgmove.engine.graph import open_content
 from imgmove.engine.plan import PlannedBlob
 from imgmove.engine.run import Run
-from imgmove.errors import ContentError, ImgmoveError, Interrupted, Side
+from imgmove.errors import ContentChanged, ContentError, ImgmoveError, Interrupted, Side, SizeMismatch
 from imgmove.model.descriptor import Descriptor
 from imgmove.ports import (
     BlobFinished,
     BlobMounter,
     BlobStarted,
     BlobWriter,
+    BytesMoved,
     Destination,
     LastingBlobWriter,
     LastingDestination,
     RangedSource,
     Reader,
     Retrying,
+    SequentialDestination,
 )
 from imgmove.streams import BLOCK, BytesReader, ContentCheck, HashingReader, VerifyingReader, WatchedReader, drain
 
@@ -103,44 +105,60 @@ class BlobMover:
             return False, None
         return upload is None, upload
 
-    def _sent(self, blob: PlannedBlob, writer: BlobWriter | None) -> Descriptor:
-        check = ContentCheck(blob.descriptor)
-        if writer is not None:
-            self._carry(blob, writer, check)
-        elif isinstance(blob.destination, LastingDestination):
-            self._continue(blob, blob.destination, check)
-        else:
-            self._carry(blob, self._begin(blob, blob.descriptor), check)
+    def _sent(self, blob: PlannedBlob, upload: BlobWriter | None) -> Descriptor:
+        """Goes on with what is there, and begins anew where that proves to belong to something else."""
+        for beginnings_left in (2, 1, 0):
+            upload = upload or self._begun(blob)
+            check = ContentCheck(blob.descriptor)
+            held = _held(upload)
+            try:
+                if held and isinstance(upload, LastingBlobWriter):
+                    self._absorb(blob, upload, check, held)
+                self._carry(blob, upload, check)
+                break
+            except (ContentError, ContentChanged) as error:
+                is_mixed = held > 0 or isinstance(error, ContentChanged)
+                # What went down a pipe can't be taken back.
+                if not is_mixed or not beginnings_left or isinstance(blob.destination, SequentialDestination):
+                    raise
+                self._tell_moved(blob, -check.position)
+                self.run.observer.on(Retrying(f"moving {blob.descriptor.digest.short}", str(error), 0))
+            upload = None
         return blob.descriptor
 
-    def _continue(self, blob: PlannedBlob, destination: LastingDestination, check: ContentCheck) -> None:
-        """Goes on with what an earlier run left, and begins anew where that proves wrong."""
-        upload = on_destination(lambda: destination.resume_blob(blob.descriptor))
-        held = upload.resume()
-        try:
-            self._absorb(blob, upload, check)
-            self._carry(blob, upload, check)
-        except ContentError as error:
-            if not held:
-                raise
-            self.run.observer.on(Retrying(f"going on with {blob.descriptor.digest.short}", str(error), 0))
-            upload = on_destination(lambda: destination.resume_blob(blob.descriptor))
-            self._carry(blob, upload, ContentCheck(blob.descriptor))
+    def _begun(self, blob: PlannedBlob) -> BlobWriter:
+        destination = blob.destination
+        if isinstance(destination, LastingDestination):
+            return on_destination(lambda: destination.resume_blob(blob.descriptor))
+        return self._begin(blob, blob.descriptor)
 
-    def _absorb(self, blob: PlannedBlob, upload: LastingBlobWriter, check: ContentCheck) -> None:
-        """Hashes what the destination holds already, which nobody has to send again."""
-        held = self.run.watched(SidedReader(upload.reread(), "destination"), str(blob.descriptor.digest))
+    def _absorb(self, blob: PlannedBlob, upload: LastingBlobWriter, check: ContentCheck, held: int) -> None:
+        """Hashes what the destination holds already, which nobody has to send again.
+
+        Raises:
+            SizeMismatch: it holds less than it says.
+        """
         try:
-            while data := held.read(BLOCK):
-                check.update(data)
+            reader = SidedReader(upload.reread(), "destination")
+            try:
+                while data := reader.read(BLOCK):
+                    self.run.check()
+                    check.update(data)
+                    self._tell_moved(blob, len(data))
+            finally:
+                reader.close()
+            if check.position != held:
+                raise SizeMismatch(f"{check.position} bytes are left of the {held} that an earlier run wrote")
         except BaseException as error:
             _end(upload, error)
             raise
 
     def _carry(self, blob: PlannedBlob, upload: BlobWriter, check: ContentCheck) -> None:
         def attempt() -> None:
-            held = on_destination(upload.resume)
+            held, before = on_destination(upload.resume), check.position
             start = check.rewind(held)
+            if start < before:
+                self._tell_moved(blob, start - before)
             reader = self._opened(blob, start) if start < blob.descriptor.size else BytesReader()
             try:
                 verified = SidedReader(VerifyingReader(reader, check, skip=held - start))
@@ -154,6 +172,9 @@ class BlobMover:
         except BaseException as error:
             _end(upload, error)
             raise
+
+    def _tell_moved(self, blob: PlannedBlob, count: int) -> None:
+        self.run.observer.on(BytesMoved(str(blob.descriptor.digest), count))
 
     def _converted(self, blob: PlannedBlob, recipe: Recipe, measured: Descriptor | None) -> Descriptor:
         """Sends a blob in another compression. What breaks starts over, as a compressor can't be rewound."""
@@ -237,6 +258,11 @@ def on_destination(call: Callable[[], Result]) -> Result:
         return call()
     except ImgmoveError as error:
         raise error.on("destination") from error.__cause__
+
+
+def _held(upload: BlobWriter) -> int:
+    """Bytes that an earlier run left."""
+    return on_destination(upload.resume) if isinstance(upload, LastingBlobWriter) else 0
 
 
 def _end(upload: BlobWriter, error: BaseException) -> None:

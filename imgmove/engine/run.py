@@ -16,6 +16,9 @@ from imgmove.streams import WatchedReader
 
 Result = TypeVar("Result")
 
+_MOST_LESSONS = 8
+"""In a row, without any progress; nobody has more to teach."""
+
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
@@ -87,20 +90,37 @@ class Run:
         Raises:
             ImgmoveError: the last error.
         """
-        failures, reached = 0, progress()
+        patience = _Patience(self.retry, progress)
         while True:
             self.check()
             try:
                 return attempt()
             except ImgmoveError as error:
-                if not error.is_transient:
+                delay = patience.delay_after(error)
+                if delay is None:
                     raise
-                if progress() > reached:
-                    failures, reached = 0, progress()
-                failures += 1
-                if failures > self.retry.retries:
-                    raise
-                delay = self.retry.delay(failures, error)
                 self.observer.on(Retrying(what, str(error), delay))
                 if self.cancelled.wait(delay):
                     raise Interrupted from None
+
+
+class _Patience:
+    """Counts what went wrong in a row."""
+
+    def __init__(self, policy: RetryPolicy, progress: Callable[[], int]) -> None:
+        self._policy = policy
+        self._progress = progress
+        self._reached = progress()
+        self._failures = self._lessons = 0
+
+    def delay_after(self, error: ImgmoveError) -> float | None:
+        """Seconds to wait before the next try; None when there is to be none."""
+        if not error.is_transient:
+            return None
+        if (reached := self._progress()) > self._reached:
+            self._reached, self._failures, self._lessons = reached, 0, 0
+        if error.is_lesson and self._lessons < _MOST_LESSONS:
+            self._lessons += 1
+            return 0.0
+        self._failures += 1
+        return None if self._failures > self._policy.retries else self._policy.delay(self._failures, error)

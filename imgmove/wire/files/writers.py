@@ -42,7 +42,8 @@ class LocalWriter:
         self._descriptor = descriptor
         self._closed = closed
         self._guard = threading.Lock()
-        self._users = 0
+        # The writer itself is one of them until it is closed.
+        self._users = 1
         self._is_closed = False
 
     def write_at(self, offset: int, data: bytes) -> None:
@@ -97,8 +98,7 @@ class LocalWriter:
             self._is_closed = True
             # While the lock is held: afterwards the name may be somebody else's.
             before()
-            if not self._users:
-                os.close(self._descriptor)
+        self._leave()
         self._closed(self)
 
     @contextlib.contextmanager
@@ -110,10 +110,13 @@ class LocalWriter:
         try:
             yield self._descriptor
         finally:
-            with self._guard:
-                self._users -= 1
-                if self._is_closed and not self._users:
-                    os.close(self._descriptor)
+            self._leave()
+
+    def _leave(self) -> None:
+        with self._guard:
+            self._users -= 1
+            if not self._users:
+                os.close(self._descriptor)
 
 
 def temporary_name(path: str) -> str:

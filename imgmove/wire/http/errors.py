@@ -18,7 +18,9 @@ from imgmove.errors import AccessDenied, ImgmoveError, NetworkError, NotFound, S
 if TYPE_CHECKING:
     from imgmove.wire.http.client import Response
 
-_TRANSIENT = frozenset({408, 425, 499, 500, 502, 503, 504, 522, 524})
+_TRANSIENT = frozenset({408, 425, 499})
+_LASTING = frozenset({501, 505})
+"""Those 5xx that say what the server can't do, and will not be able to do the next time."""
 _LONGEST_MESSAGE = 300
 _LARGEST_BODY = 64 << 10
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
@@ -52,7 +54,7 @@ def error_of(response: Response, what: str = "") -> ImgmoveError:
     delay = retry_after(response.headers)
     if response.status == 429:
         return Throttled(text, delay=delay)
-    if response.status in _TRANSIENT:
+    if response.status in _TRANSIENT or (response.status >= 500 and response.status not in _LASTING):
         return ServerError(text, delay=delay)
     if response.status == 413:
         return ServerRefused(text, status=413, code=code, hint="a proxy in front of it limits the size of requests")
@@ -119,6 +121,8 @@ def _known(cause: BaseException, host: str) -> ImgmoveError | None:
     if isinstance(cause, ssl.SSLError):
         return _no_tls(cause, host)
     if isinstance(cause, socket.gaierror):
+        if cause.errno == socket.EAI_AGAIN:
+            return NetworkError(f"the name {host} can't be looked up at the moment")
         return NoSuchHost(f"no such host: {host}")
     return NetworkError(f"{host} refused the connection") if isinstance(cause, ConnectionRefusedError) else None
 
