@@ -26,6 +26,7 @@ SPLIT_FROM = 32 << 20
 """Bytes that must be left for further connections to pay."""
 
 _DEPTH = 8
+_LEAST_DEPTH = 2
 _PART = 4 << 20
 _MOST_LANES = 7
 _FEWEST_LANES = 2
@@ -34,20 +35,38 @@ _FAST = 64 << 20
 _LOOKED_AT_AFTER = 0.25
 
 
+def read_ahead(run: Run, raw: Reader) -> ReadAhead | None:
+    """Begins to read ahead as far as there is memory for it; None where there is hardly any."""
+    depth = run.budget.take(_DEPTH, BLOCK)
+    if depth < _LEAST_DEPTH:
+        run.budget.give_back(depth * BLOCK)
+        return None
+    return ReadAhead(raw, depth, lambda: run.budget.give_back(depth * BLOCK))
+
+
 class ReadAhead:
     """Reads in a thread of its own, a few blocks ahead of whoever takes them.
+
+    Args:
+        raw: what is read; closed in the end.
+        depth: how many blocks may wait.
+        ended: called when no more blocks are read.
 
     Attributes:
         waited: seconds that reading itself took so far.
     """
 
-    def __init__(self, raw: Reader) -> None:
+    def __init__(self, raw: Reader, depth: int = _DEPTH, ended: Callable[[], None] = lambda: None) -> None:
         self._raw = raw
+        self._depth = depth
+        self._ended = ended
         self._blocks: deque[bytes] = deque()
         self._changed = threading.Condition()
         self._error: BaseException | None = None
         self._is_at_end = False
         self._is_closed = False
+        self._read = 0
+        self._most: int | None = None
         self.waited = 0.0
         threading.Thread(target=self._work, name="imgmove-ahead", daemon=True).start()
 
@@ -65,6 +84,11 @@ class ReadAhead:
             self._changed.notify_all()
             return _popped(self._blocks, size)
 
+    def end_after(self, size: int) -> None:
+        """Lets it read no more than so many bytes in all, as somebody else reads what follows."""
+        with self._changed:
+            self._most = size
+
     def close(self) -> None:
         """Ends the thread at its next block; it closes what it reads from."""
         with self._changed:
@@ -74,13 +98,14 @@ class ReadAhead:
 
     def _work(self) -> None:
         try:
-            while self._has_room():
+            while size := self._wanted():
                 began = time.monotonic()
-                block = self._raw.read(BLOCK)
+                block = self._raw.read(size)
                 with self._changed:
                     self.waited += time.monotonic() - began
+                    self._read += len(block)
                     self._is_at_end = not block
-                    if block:
+                    if block and not self._is_closed:
                         self._blocks.append(block)
                     self._changed.notify_all()
         except BaseException as error:  # noqa: BLE001 - it is raised again where the bytes are taken
@@ -89,12 +114,18 @@ class ReadAhead:
                 self._changed.notify_all()
         finally:
             self._raw.close()
+            self._ended()
 
-    def _has_room(self) -> bool:
+    def _wanted(self) -> int:
+        """How many bytes to read next, when there is room for them."""
         with self._changed:
-            while len(self._blocks) >= _DEPTH and not self._is_closed:
+            while len(self._blocks) >= self._depth and not self._is_closed:
                 self._changed.wait()
-            return not self._is_at_end and not self._is_closed
+            left = BLOCK if self._most is None else self._most - self._read
+            if left <= 0:
+                self._is_at_end = True
+                self._changed.notify_all()
+            return 0 if self._is_at_end or self._is_closed else min(BLOCK, left)
 
 
 class SplitReader:
@@ -102,17 +133,17 @@ class SplitReader:
 
     Args:
         run: gives patience to the parts, and the memory that they may take.
-        raw: the blob from ``start`` on.
+        first: the blob from ``start`` on.
         open_range: further connections.
         start: where ``raw`` begins.
         size: of the whole blob, in bytes.
     """
 
-    def __init__(self, run: Run, raw: Reader, open_range: OpenRange, start: int, size: int) -> None:
+    def __init__(self, run: Run, first: ReadAhead, open_range: OpenRange, start: int, size: int) -> None:
         self._run = run
-        self._first = ReadAhead(raw)
+        self._first = first
         self._open_range = open_range
-        self._start = self._position = start
+        self._begin = self._start = self._position = start
         self._size = size
         self._boundary = size
         self._may_split = True
@@ -162,6 +193,7 @@ class SplitReader:
         if opened is None:
             self._run.budget.give_back(lanes * _PART)
             return
+        self._first.end_after(boundary - self._begin)
         self._boundary = boundary
         self._parts = _Parts(self._run, self._open_range, (boundary, self._size), lanes, opened)
 
@@ -244,6 +276,8 @@ class _Parts:
         waiting = [opened] if opened is not None else []
 
         def attempt() -> None:
+            if self._is_closed:
+                return
             reader = waiting.pop() if waiting else self._open_range(part.reached, part.end)
             if reader is None:
                 raise NetworkError("the server stopped serving ranges")

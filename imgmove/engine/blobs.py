@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
-from imgmove.engine.ahead import READ_AHEAD_FROM, SPLIT_FROM, ReadAhead, SplitReader
+from imgmove.engine.ahead import READ_AHEAD_FROM, SPLIT_FROM, SplitReader, read_ahead
 from imgmove.engine.convert import Conversions, Recipe, converted_type
 from imgmove.engine.graph import open_content
 from imgmove.engine.plan import PlannedBlob
@@ -139,7 +139,7 @@ class BlobMover:
             SizeMismatch: it holds less than it says.
         """
         try:
-            reader = SidedReader(upload.reread(), "destination")
+            reader = SidedReader(on_destination(upload.reread), "destination")
             try:
                 while data := reader.read(BLOCK):
                     self.run.check()
@@ -147,8 +147,7 @@ class BlobMover:
                     self._tell_moved(blob, len(data))
             finally:
                 reader.close()
-            if check.position != held:
-                raise SizeMismatch(f"{check.position} bytes are left of the {held} that an earlier run wrote")
+            _check_held(check, held)
         except BaseException as error:
             _end(upload, error)
             raise
@@ -243,9 +242,11 @@ class BlobMover:
         left = descriptor.size - offset
         if left < READ_AHEAD_FROM:
             return raw
-        if left < SPLIT_FROM or not isinstance(source, RangedSource) or self.run.limit is not None:
-            return ReadAhead(raw)
-        return SplitReader(self.run, raw, partial(source.open_range, descriptor), offset, descriptor.size)
+        ahead = read_ahead(self.run, raw)
+        may_split = left >= SPLIT_FROM and self.run.limit is None
+        if ahead is None or not may_split or not isinstance(source, RangedSource):
+            return ahead or raw
+        return SplitReader(self.run, ahead, partial(source.open_range, descriptor), offset, descriptor.size)
 
     def _check_wanted(self, blob: PlannedBlob) -> None:
         if (reason := self.why_unwanted(blob)) is not None:
@@ -263,6 +264,11 @@ def on_destination(call: Callable[[], Result]) -> Result:
 def _held(upload: BlobWriter) -> int:
     """Bytes that an earlier run left."""
     return on_destination(upload.resume) if isinstance(upload, LastingBlobWriter) else 0
+
+
+def _check_held(check: ContentCheck, held: int) -> None:
+    if check.position != held:
+        raise SizeMismatch(f"{check.position} bytes are left of the {held} that an earlier run wrote")
 
 
 def _end(upload: BlobWriter, error: BaseException) -> None:

@@ -114,6 +114,9 @@ class _Transfer:
 
     def _begin(self, destination: OutlinedDestination, progress: Sequence[_Progress]) -> None:
         together = _of(destination, progress)
+        if any(item.error is not None for item in together):
+            # An archive of less than what was asked for would take the place of one that a later run can finish.
+            return
         try:
             if isinstance(destination, SequentialDestination):
                 self._measure(destination)

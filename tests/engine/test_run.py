@@ -69,6 +69,28 @@ def test_progress_makes_the_count_start_anew() -> None:
     assert Run(retry=QUICK).persist("working", work, lambda: next(arrived)) == "done"
 
 
+class Lesson(NetworkError):
+    is_lesson = True
+
+
+def test_what_teaches_costs_no_patience() -> None:
+    heard = Heard()
+    work = Failing(8, Lesson("smaller, please"))
+    assert Run(retry=RetryPolicy(retries=0), observer=heard).persist("working", work) == "done"
+    assert {event.delay for event in heard.events if isinstance(event, Retrying)} == {0.0}
+    endless = Failing(1000, Lesson("smaller, please"))
+    with pytest.raises(Lesson):
+        Run(retry=QUICK).persist("working", endless)
+    assert endless.calls == 1 + 8 + 3, "nobody goes on teaching the same for ever"
+
+
+def test_no_retries() -> None:
+    work = Failing(1)
+    with pytest.raises(NetworkError):
+        Run(retry=RetryPolicy(retries=0)).persist("working", work)
+    assert work.calls == 1
+
+
 def test_delays() -> None:
     policy = RetryPolicy(first_delay=1.0, longest_delay=10.0)
     for failures, most in ((1, 1), (2, 2), (3, 4), (9, 10)):
@@ -140,16 +162,19 @@ def test_no_more_threads_than_jobs() -> None:
     pool.close()
 
 
-def _wait(event: threading.Event) -> None:
+def _wait(event: threading.Event, has_begun: threading.Event | None = None) -> None:
+    if has_begun is not None:
+        has_begun.set()
     event.wait(60)
 
 
 def test_the_urgent_go_first() -> None:
     pool = Pool(Run(jobs=1))
     group = TaskGroup(pool)
-    gate = threading.Event()
+    gate, has_begun = threading.Event(), threading.Event()
     order: list[object] = []
-    group.spawn(partial(_wait, gate), order.append)
+    group.spawn(partial(_wait, gate, has_begun), order.append)
+    assert has_begun.wait(60)
     for urgency in (1, 5, 3):
         group.spawn(partial(order.append, urgency), order.append, urgency=urgency)
     gate.set()

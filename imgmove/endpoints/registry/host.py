@@ -47,6 +47,7 @@ class RegistryHost:
         has_referrers_api: None as long as nobody asked.
         looking_for_api: held by the one who asks first, so that the others need not ask in vain.
         largest_request: bytes, once something on the way refused a larger one, so that uploads go in pieces.
+        takes_pieces: False once it refused to go on with an upload, so that each blob goes in one.
     """
 
     def __init__(self, access: Access, client: HttpClient) -> None:
@@ -54,6 +55,7 @@ class RegistryHost:
         self.has_referrers_api: bool | None = None
         self.looking_for_api = threading.Lock()
         self.largest_request: int | None = None
+        self.takes_pieces = True
         self._client = client
         self._access = access
         self._authenticator = Authenticator(client, access.host, access.credentials)
@@ -133,7 +135,7 @@ class RegistryHost:
             self._authenticator.challenged(response, scopes, authorization)
             if isinstance(body, Body):
                 # The body is gone; whoever sent it asks how far it came and goes on with a new token.
-                raise NetworkError(f"{self.name} wants a new token in the middle of an upload")
+                raise NewToken(f"{self.name} wants a new token in the middle of an upload")
         authorization = self._authenticator.header(scopes)
         proof = {"Authorization": authorization} if authorization else {}
         response = self._passed(method, url, {**headers, **proof}, body)
@@ -149,6 +151,12 @@ class RegistryHost:
         response = self._client.request(method, url, headers, body)
         gate.after(response.headers)
         return response
+
+
+class NewToken(NetworkError):
+    """The registry did not take the token that a body was sent with; the next try has another one."""
+
+    is_lesson = True
 
 
 def pull_scope(repository: str) -> Scope:

@@ -24,11 +24,14 @@ from imgmove.ports import Reader, read_all
 from imgmove.streams import BLOCK, BytesReader
 from imgmove.wire.auth import Scope
 from imgmove.wire.http import Response, check_status
+from imgmove.wire.http.errors import shown
 
 _ACCEPT = {"Accept": ", ".join((*media_types.ACCEPTED, media_types.DOCKER_SCHEMA1_SIGNED, "*/*"))}
 _EXPIRED = frozenset({400, 401, 403, 404, 410})
 _NO_HEAD = frozenset({400, 405, 501})
 _MOST_KEPT = 64
+_ANY = ""
+"""Stands for every version of a blob."""
 
 
 class RepositoryReader:
@@ -82,38 +85,40 @@ class RepositoryReader:
         return descriptor
 
     def open(self, descriptor: Descriptor, offset: int = 0) -> Reader:
-        """The bytes of a manifest or blob; from an offset by a ranged request."""
+        """The bytes of a manifest or blob; from an offset by a ranged request.
+
+        Raises:
+            ContentChanged: by its ``ETag``, the blob is another one than before.
+        """
         if descriptor.is_manifest:
             return BytesReader(self._manifest_content(descriptor)[offset:])
         response = self.host.send("GET", self._blob(descriptor.digest), self.scopes, self._range(descriptor, offset))
-        if response.status == 206 and offset:
-            _check_range(response, offset)
-            return response
         if response.status == 416:
             response.close()
             raise SizeMismatch(f"{self.label}: blob {descriptor.digest.short} has no byte {offset}")
-        check_status(response, 200, what=f"reading blob {descriptor.digest.short} of {self.label}")
+        is_part = response.status == 206 and offset > 0
+        check_status(response, 206 if is_part else 200, what=f"reading blob {descriptor.digest.short} of {self.label}")
         self._note_version(descriptor, response)
-        return _skipped(response, offset)
+        if not is_part and response.url != self.host.url(self._blob(descriptor.digest)):
+            self._storage[descriptor.digest] = response.url
+        first = _first_byte(response, offset) if is_part else 0
+        return _WholeReader(_skipped(response, offset - first), descriptor.size - offset)
 
     def open_range(self, descriptor: Descriptor, start: int, end: int) -> Reader | None:
-        """A part of a blob; None where the server does not serve ranges, or has another content by now.
+        """A part of a blob; None where the server does not serve ranges.
 
         Asked directly of the storage to which the registry sent us before, as long as that lets us.
+
+        Raises:
+            ContentChanged: by its ``ETag``, the blob is another one than before.
         """
-        headers = self._range(descriptor, start, end)
-        storage = self._storage.get(descriptor.digest, "")
-        response = self.host.send("GET", storage or self._blob(descriptor.digest), self.scopes, headers)
-        if storage and response.status in _EXPIRED:
-            response.close()
-            self._storage.pop(descriptor.digest, None)
-            response = self.host.send("GET", self._blob(descriptor.digest), self.scopes, headers)
+        response = self._part(descriptor, self._range(descriptor, start, end))
+        check_status(response, 206, 200, what=f"reading blob {descriptor.digest.short} of {self.label}")
+        self._note_version(descriptor, response)
         if response.status == 200:
             response.close()
             return None
-        check_status(response, 206, what=f"reading blob {descriptor.digest.short} of {self.label}")
-        _check_range(response, start)
-        return response
+        return _WholeReader(_skipped(response, start - _first_byte(response, start)), end - start)
 
     def close(self) -> None:
         """Connections belong to the host."""
@@ -125,22 +130,34 @@ class RepositoryReader:
         if not start and end is None:
             return {}
         headers = {"Range": f"bytes={start}-{'' if end is None else end - 1}"}
-        if version := self._versions.get(descriptor.digest):
+        if version := self._versions.get(descriptor.digest, _ANY):
             headers["If-Range"] = version
         return headers
 
+    def _part(self, descriptor: Descriptor, headers: dict[str, str]) -> Response:
+        blob = self._blob(descriptor.digest)
+        storage = self._storage.pop(descriptor.digest, "")
+        if storage:
+            # Taken out until it has answered, so that whatever goes wrong there is not asked for twice.
+            response = self.host.send("GET", storage, self.scopes, headers)
+            if response.status not in _EXPIRED:
+                self._storage[descriptor.digest] = storage
+                return response
+            response.close()
+        return self.host.send("GET", blob, self.scopes, headers)
+
     def _note_version(self, descriptor: Descriptor, response: Response) -> None:
-        """Remembers what a whole answer was, so that parts of another one are not put together with it."""
+        """Remembers what the first answer was, so that parts of another one are not put together with it."""
         version = response.headers.get("etag", "")
         # Weak ones don't promise the same bytes.
-        if version.startswith('"'):
-            known = self._versions.setdefault(descriptor.digest, version)
-            if known != version:
-                self._versions[descriptor.digest] = version
-                response.close()
-                raise ContentChanged(f"{self.host.name} has another content for blob {descriptor.digest.short} by now")
-        if response.url != self.host.url(self._blob(descriptor.digest)):
-            self._storage[descriptor.digest] = response.url
+        if not version.startswith('"'):
+            return
+        known = self._versions.setdefault(descriptor.digest, version)
+        if known not in (version, _ANY):
+            # Some servers have a name of their own for the same content; the digest tells in the end.
+            self._versions[descriptor.digest] = _ANY
+            response.close()
+            raise ContentChanged(f"{self.host.name} has another content for blob {descriptor.digest.short} by now")
 
     def _manifest(self, name: str) -> str:
         return f"/v2/{self.repository}/manifests/{name}"
@@ -223,11 +240,33 @@ def _kind(content: bytes, media_type: str) -> str:
         return told if media_types.is_manifest(told) else media_types.OCI_MANIFEST
 
 
-def _check_range(response: Response, offset: int) -> None:
-    match = re.match(r"bytes (\d+)-", response.headers.get("content-range", ""))
-    if not match or int(match.group(1)) != offset:
+def _first_byte(response: Response, offset: int) -> int:
+    """Where a part begins that was asked for from an offset; servers may give more than that."""
+    match = re.match(r"bytes (\d{1,18})-", response.headers.get("content-range", ""))
+    if not match or int(match.group(1)) > offset:
         response.close()
         raise NetworkError("the server sent another range than the one asked for")
+    return int(match.group(1))
+
+
+class _WholeReader:
+    """A body whose size is known beforehand: ending early, it counts as broken whatever its own length says."""
+
+    def __init__(self, response: Response, size: int) -> None:
+        self._response = response
+        self._left = size
+
+    def read(self, size: int = -1, /) -> bytes:
+        """The next bytes."""
+        data = self._response.read(size)
+        self._left -= len(data)
+        if not data and size and self._left > 0:
+            raise NetworkError(f"{shown(self._response.url)} ends {self._left} bytes early")
+        return data
+
+    def close(self) -> None:
+        """Closes the response."""
+        self._response.close()
 
 
 def _skipped(response: Response, offset: int) -> Response:

@@ -10,7 +10,8 @@ from imgmove.endpoints.registry.host import RegistryHost, delete_scope, pull_sco
 from imgmove.endpoints.registry.listing import names, tags_place
 from imgmove.endpoints.registry.pull import RepositoryReader, header_digest
 from imgmove.endpoints.registry.referrers import DIGEST_TAGS, ReferrerQuestions, fallback_tag, with_referrer
-from imgmove.endpoints.registry.upload import BlobUpload, PipedUpload, Session, StreamedUpload
+from imgmove.endpoints.registry.session import Session
+from imgmove.endpoints.registry.upload import BlobUpload, PipedUpload, StreamedUpload
 from imgmove.errors import AccessDenied, DigestMismatch, NetworkError, ServerRefused, UsageError
 from imgmove.model import media_types
 from imgmove.model.descriptor import Descriptor
@@ -86,14 +87,16 @@ class RegistryRepository(RegistrySource):
     def put_blob(self, descriptor: Descriptor | None) -> BlobWriter:
         """Begins an upload; nothing is asked before `BlobWriter.resume`."""
         session = Session(self.host, self.repository, self.scopes)
-        return BlobUpload(self.host, session, descriptor) if descriptor else StreamedUpload(session)
+        if descriptor is None:
+            return StreamedUpload(self.host, session, self.has)
+        return BlobUpload(self.host, session, self.has, descriptor)
 
     def put_from_pipe(self) -> BlobWriter:
         """Begins an upload in pieces that can be sent again, where the registry takes pieces."""
         session = Session(self.host, self.repository, self.scopes)
-        if self.host.name.endswith(_ONE_PATCH_ONLY):
-            return StreamedUpload(session, is_piped=True)
-        return PipedUpload(self.host, session)
+        if self.host.name.endswith(_ONE_PATCH_ONLY) or not self.host.takes_pieces:
+            return StreamedUpload(self.host, session, self.has, is_piped=True)
+        return PipedUpload(self.host, session, self.has)
 
     def mount(self, descriptor: Descriptor, repository: str) -> BlobWriter | None:
         """Takes a blob from a sibling repository; whatever goes wrong with that, an upload still may work."""
@@ -102,7 +105,7 @@ class RegistryRepository(RegistrySource):
         try:
             response = self.host.send("POST", place, (*self.scopes, pull_scope(repository)), {"Content-Length": "0"})
         except AccessDenied:
-            return BlobUpload(self.host, session, descriptor)
+            return BlobUpload(self.host, session, self.has, descriptor)
         if response.status == 201:
             response.close()
             return None
@@ -112,7 +115,7 @@ class RegistryRepository(RegistrySource):
             response.close()
         else:
             check_status(response, 201, 202, what=f"mounting a blob in {self.label}")
-        return BlobUpload(self.host, session, descriptor)
+        return BlobUpload(self.host, session, self.has, descriptor)
 
     def put_manifest(self, content: bytes, media_type: str, names: Sequence[str]) -> None:
         """Stores a manifest under its digest, or each of its names, and sees to its subject's list of referrers."""

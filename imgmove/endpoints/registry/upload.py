@@ -1,155 +1,47 @@
-"""Uploading blobs (OCI distribution spec, *Pushing Blobs*), resumed where the registry says how far it got."""
+"""Uploading blobs: in one request where that works, resumed where the registry says how far it got."""
 
 from __future__ import annotations
 
-import re
+from collections.abc import Callable
 
 from imgmove.endpoints.registry.host import RegistryHost
-from imgmove.errors import ImgmoveError, ServerError, ServerRefused
+from imgmove.endpoints.registry.session import Session, UploadLost
+from imgmove.errors import NetworkError, ServerRefused
 from imgmove.model.descriptor import Descriptor
 from imgmove.ports import Reader
-from imgmove.streams import BytesReader
-from imgmove.wire.auth import Scope
-from imgmove.wire.http import Body, Response, check_status
+from imgmove.streams import BytesReader, drain
+from imgmove.wire.http import Body
 
-CHUNK = 8 << 20
-"""Bytes of a piece that is kept until the registry has it."""
-
-_OCTETS = {"Content-Type": "application/octet-stream"}
-_LARGEST_CHUNK = 64 << 20
-_SMALLEST_CHUNK = 256 << 10
-
-
-class Session:
-    """An upload at the registry: a location that changes with every answer, and how far it is.
-
-    Attributes:
-        offset: bytes that the registry confirmed.
-    """
-
-    def __init__(self, host: RegistryHost, repository: str, scopes: tuple[Scope, ...]) -> None:
-        self._host = host
-        self._path = f"/v2/{repository}/blobs/uploads/"
-        self._what = f"uploading to {host.name}/{repository}"
-        self._scopes = scopes
-        self._location = ""
-        self.offset = 0
-        self._least_chunk = 0
-
-    @property
-    def chunk(self) -> int:
-        """How large a piece may be, in bytes."""
-        return max(self._host.largest_request or CHUNK, self._least_chunk)
-
-    @property
-    def is_open(self) -> bool:
-        """Whether there is a session at the registry."""
-        return bool(self._location)
-
-    def begin(self) -> None:
-        """Asks for a new session."""
-        headers = {"Content-Length": "0"}
-        self.adopt(self._host.send("POST", self._path, self._scopes, headers), 202)
-        self.offset = 0
-
-    def adopt(self, response: Response, *expected: int) -> None:
-        """Goes on where an answer says."""
-        check_status(response, *expected, what=self._what)
-        response.close()
-        location = response.headers.get("location")
-        if location:
-            self._location = self._host.following(response, location)
-        elif not self._location:
-            raise ServerRefused(f"{self._what}: {self._host.name} does not say where to")
-        least = response.headers.get("oci-chunk-min-length", "")
-        if least.isdigit():
-            self._least_chunk = min(int(least), _LARGEST_CHUNK)
-
-    def ask(self) -> int | None:
-        """How many bytes the registry has; None when it has forgotten the session or does not say."""
-        if not self._location:
-            return None
-        try:
-            response = self._host.send("GET", self._location, self._scopes)
-        except ServerRefused:
-            return None
-        response.close()
-        if response.status not in (200, 202, 204):
-            return None
-        match = re.fullmatch(r"(?:bytes=)?0-(\d+)", response.headers.get("range", ""))
-        location = response.headers.get("location")
-        if location:
-            self._location = self._host.following(response, location)
-        if not match:
-            return None
-        # "0-0" is what registries say of an empty upload, though it would mean one byte.
-        return int(match.group(1)) + 1 if match.group(1) != "0" else 0
-
-    def patch(self, body: Body) -> None:
-        """Sends a piece, or everything that is left."""
-        headers = dict(_OCTETS)
-        if body.size is not None:
-            headers["Content-Range"] = f"{self.offset}-{self.offset + body.size - 1}"
-        response = self._host.send("PATCH", self._location, self._scopes, headers, body)
-        self._check_size(response, body.size)
-        # ECR answers 201.
-        self.adopt(response, 202, 201, 204)
-        if body.size is not None:
-            self.offset += body.size
-
-    def put(self, descriptor: Descriptor, body: Body | None = None) -> None:
-        """Completes the upload, perhaps with all of its content."""
-        mark = "&" if "?" in self._location else "?"
-        url = f"{self._location}{mark}digest={descriptor.digest}"
-        headers = dict(_OCTETS) if body else {"Content-Length": "0"}
-        response = self._host.send("PUT", url, self._scopes, headers, body)
-        self._check_size(response, body.size if body else None)
-        check_status(response, 201, 202, 204, what=self._what)
-        response.close()
-        self._location = ""
-
-    def _check_size(self, response: Response, size: int | None) -> None:
-        """Makes smaller pieces of everything that follows, once a request was too large for something on the way."""
-        if response.status != 413 or not size or size <= _SMALLEST_CHUNK:
-            return
-        response.close()
-        self.lose()
-        self._host.largest_request = min(CHUNK, max(_SMALLEST_CHUNK, size // 2))
-        raise TooLarge(f"{self._what}: something on the way refuses requests of {size} bytes", delay=0.0)
-
-    def cancel(self) -> None:
-        """Forgets the session, if the registry lets us."""
-        if not self._location:
-            return
-        location, self._location = self._location, ""
-        try:
-            self._host.send("DELETE", location, self._scopes).close()
-        except ImgmoveError:
-            # The registry forgets abandoned sessions by itself.
-            return
-
-    def lose(self) -> None:
-        """The session can't be used any more."""
-        self._location = ""
-        self.offset = 0
-
-
-class TooLarge(ServerError):
-    """A request was too large; smaller ones may pass."""
+_GARBLED = "DIGEST_INVALID"
 
 
 class _Upload:
-    """What all ways to upload share: how it ends."""
+    """What all ways to upload share: how it ends.
 
-    def __init__(self, session: Session) -> None:
+    Args:
+        is_there: asks whether the registry has a blob.
+    """
+
+    def __init__(self, host: RegistryHost, session: Session, is_there: Callable[[Descriptor], bool]) -> None:
+        self._host = host
         self._session = session
+        self._is_there = is_there
         self._is_done = False
 
     def commit(self, descriptor: Descriptor) -> None:
-        """Completes the upload, unless that is done."""
-        if not self._is_done:
+        """Completes the upload, unless that is done.
+
+        Raises:
+            ServerRefused: the registry has lost it.
+        """
+        if self._is_done:
+            return
+        if self._session.is_open:
             self._session.put(descriptor)
-            self._is_done = True
+        elif not self._is_there(descriptor):
+            # It is not the answer alone that got lost.
+            raise ServerRefused(f"{self._host.name} lost the upload at its end")
+        self._is_done = True
 
     def abort(self) -> None:
         """Cancels what was not completed."""
@@ -160,43 +52,90 @@ class _Upload:
 class BlobUpload(_Upload):
     """A blob whose digest is known and whose source can be read again: POST and one PUT, as a rule."""
 
-    def __init__(self, host: RegistryHost, session: Session, descriptor: Descriptor) -> None:
-        super().__init__(session)
-        self._host = host
+    def __init__(
+        self, host: RegistryHost, session: Session, is_there: Callable[[Descriptor], bool], descriptor: Descriptor
+    ) -> None:
+        super().__init__(host, session, is_there)
         self._descriptor = descriptor
         self._is_broken = False
+        self._was_put = False
+        self._was_garbled = False
         self._asked = -1
 
     def resume(self) -> int:
         """How much the registry has. A session that it forgot, or that stands still, is begun anew."""
-        if not self._session.is_open:
-            self._session.begin()
-        elif self._is_broken:
-            held = self._session.ask()
-            # ECR's answer can stick at the first piece: the same place twice is no progress to build on.
-            if held is None or held == self._asked or held > self._descriptor.size:
-                self._session.cancel()
-                self._session.begin()
-                held = 0
-            self._asked = held or -1
-            self._session.offset = held
+        if self._session.is_open and self._is_broken:
+            self._find_place()
+        if not self._is_done and not self._session.is_open:
+            self._begin_anew()
         self._is_broken = True
-        return self._session.offset
+        return self._descriptor.size if self._is_done else self._session.offset
 
     def write(self, reader: Reader) -> None:
         """Sends everything that is left."""
         left = self._descriptor.size - self._session.offset
-        if self._host.largest_request is not None and left > self._host.largest_request:
-            self._in_chunks(reader)
+        if self._is_done or (self._session.offset and not left):
+            drain(reader)
+        elif self._host.largest_request is not None and left > self._host.largest_request:
+            while chunk := read_chunk(reader, self._session.chunk):
+                self._append(Body(BytesReader(chunk), len(chunk)))
         elif self._session.offset:
-            self._session.patch(Body(reader, left))
+            self._append(Body(reader, left))
         else:
-            self._session.put(self._descriptor, Body(reader, left))
-            self._is_done = True
+            self._put(Body(reader, left))
 
-    def _in_chunks(self, reader: Reader) -> None:
-        while chunk := read_chunk(reader, self._session.chunk):
-            self._session.patch(Body(BytesReader(chunk), len(chunk)))
+    def commit(self, descriptor: Descriptor) -> None:  # noqa: ARG002 - it is the one that was begun
+        """Completes the upload, unless that is done."""
+        if not self._is_done:
+            self._put(None)
+
+    def _find_place(self) -> None:
+        confirmed = self._session.offset
+        held = self._session.ask() if self._host.takes_pieces else None
+        # ECR's answer can stick at the first piece: the same place twice is no progress to build on.
+        if held is None or held == self._asked or not confirmed <= held <= self._descriptor.size:
+            self._session.cancel()
+        else:
+            self._asked = held or -1
+            self._session.offset = held
+
+    def _begin_anew(self) -> None:
+        if self._was_put and self._is_there(self._descriptor):
+            # It was the answer alone that got lost.
+            self._is_done = True
+        else:
+            self._session.begin()
+            self._asked = -1
+            self._was_put = False
+
+    def _append(self, body: Body) -> None:
+        try:
+            self._session.patch(body)
+        except ServerRefused as error:
+            if not self._session.offset or self._host.largest_request is not None:
+                raise
+            self._host.takes_pieces = False
+            self._session.cancel()
+            raise OnePieceOnly(error.message) from error
+
+    def _put(self, body: Body | None) -> None:
+        self._was_put = True
+        try:
+            self._session.put(self._descriptor, body)
+        except ServerRefused as error:
+            if error.code != _GARBLED or self._was_garbled:
+                raise
+            # Our own hash of what was sent is right, so something changed it on its way.
+            self._was_garbled = True
+            self._session.lose()
+            raise UploadLost(error.message) from error
+        self._is_done = True
+
+
+class OnePieceOnly(NetworkError):
+    """The registry takes a blob in one piece only; the next try sends it so."""
+
+    is_lesson = True
 
 
 class StreamedUpload(_Upload):
@@ -206,8 +145,15 @@ class StreamedUpload(_Upload):
         is_piped: the content can't be made a second time.
     """
 
-    def __init__(self, session: Session, *, is_piped: bool = False) -> None:
-        super().__init__(session)
+    def __init__(
+        self,
+        host: RegistryHost,
+        session: Session,
+        is_there: Callable[[Descriptor], bool],
+        *,
+        is_piped: bool = False,
+    ) -> None:
+        super().__init__(host, session, is_there)
         self._is_piped = is_piped
 
     def resume(self) -> int:
@@ -223,16 +169,19 @@ class StreamedUpload(_Upload):
         return 0
 
     def write(self, reader: Reader) -> None:
-        """Sends everything."""
-        self._session.patch(Body(reader))
+        """Sends everything, in pieces where something on the way refuses large requests."""
+        if self._host.largest_request is None:
+            self._session.patch(Body(reader))
+        else:
+            while chunk := read_chunk(reader, self._session.chunk):
+                self._session.patch(Body(BytesReader(chunk), len(chunk)))
 
 
 class PipedUpload(_Upload):
     """A blob that can't be read again: sent in pieces, each kept until the registry has it."""
 
-    def __init__(self, host: RegistryHost, session: Session) -> None:
-        super().__init__(session)
-        self._host = host
+    def __init__(self, host: RegistryHost, session: Session, is_there: Callable[[Descriptor], bool]) -> None:
+        super().__init__(host, session, is_there)
         self._taken = 0
         self._unsent = b""
         self._unsent_from = 0
@@ -248,9 +197,11 @@ class PipedUpload(_Upload):
             self._restart()
         elif self._is_broken:
             held = self._session.ask()
-            if held is None or not self._unsent_from <= held <= self._unsent_from + len(self._unsent):
+            if held is None or held > self._unsent_from + len(self._unsent):
                 self._restart()
             else:
+                # What was confirmed is there, whatever ECR says of its first piece later.
+                held = max(held, self._unsent_from)
                 self._unsent = self._unsent[held - self._unsent_from :]
                 self._unsent_from = self._session.offset = held
         self._is_broken = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import multiprocessing
 import os
 import threading
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from imgmove.errors import LocalError
-from imgmove.wire.files import LocalFiles, writers
+from imgmove.wire.files import LocalFiles
 from imgmove.wire.files.writers import LocalWriter
 
 
@@ -155,15 +156,15 @@ def test_a_file_that_took_the_place_of_another_is_not_swept(
     """Between the opening of a file and its lock, its writer may end and another one begin under the same name."""
     writer = LocalFiles().resume(path, "old")
     place = tmp_path / ".imgmove-x.tar.old.partial"
-    lock = writers.fcntl.flock
+    lock = fcntl.flock
 
     def late(descriptor: int, how: int) -> None:
-        monkeypatch.setattr(writers.fcntl, "flock", lock)
+        monkeypatch.setattr(fcntl, "flock", lock)
         writer.abort()
         place.write_bytes(b"somebody else's")
         lock(descriptor, how)
 
-    monkeypatch.setattr(writers.fcntl, "flock", late)
+    monkeypatch.setattr(fcntl, "flock", late)
     LocalFiles().forget_others(path, "new")
     assert place.read_bytes() == b"somebody else's"
 
@@ -183,12 +184,12 @@ def test_a_file_in_use_is_closed_by_its_last_user(path: str, monkeypatch: pytest
     def close(descriptor: int) -> None:
         closed.append(descriptor)
 
-    monkeypatch.setattr(writers.os, "pwrite", slow)
+    monkeypatch.setattr(os, "pwrite", slow)
     thread = threading.Thread(target=writer.write_at, args=(0, b"late"))
     thread.start()
     assert is_inside.wait(30)
     with monkeypatch.context() as context:
-        context.setattr(writers.os, "close", close)
+        context.setattr(os, "close", close)
         writer.keep()
         assert not closed
         may_go_on.set()
