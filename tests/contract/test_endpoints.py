@@ -23,6 +23,7 @@ from imgmove.ports import (
     BlobWriter,
     Destination,
     ImageLister,
+    LastingDestination,
     NamedImage,
     NameResolver,
     Outline,
@@ -31,6 +32,7 @@ from imgmove.ports import (
     SequentialDestination,
     Source,
     TagLister,
+    read_all,
 )
 from imgmove.settings import Settings
 from imgmove.streams import BytesReader
@@ -257,3 +259,74 @@ def test_a_root_without_a_name(opener: Opener) -> None:
         assert source.resolve(str(image.root.digest)) == image.root
         if isinstance(source, ImageLister):
             assert [(item.descriptor, item.names) for item in source.images()] == [(image.root, ())]
+
+
+IMAGE = build_image([{"big": BLOB}])
+LAYER = IMAGE.nodes[0].children[1]
+CONTENT = IMAGE.blobs[LAYER.digest]
+
+
+def begin(destination: Destination, name: str) -> LastingDestination:
+    if isinstance(destination, OutlinedDestination):
+        roots = (NamedImage(IMAGE.root, (name,)),)
+        destination.begin(Outline(IMAGE.nodes[0].children, IMAGE.nodes, roots, is_whole=True))
+    if not isinstance(destination, LastingDestination):
+        pytest.skip("nothing of a blob lasts there")
+    return destination
+
+
+def test_what_came_of_a_blob_lasts(opener: Opener, place: Place, tmp_path: Path) -> None:
+    for size in (0, 100_000, 250_000):
+        destination = opener.to_write()
+        writer = begin(destination, place.name).resume_blob(LAYER)
+        held = writer.resume()
+        assert held <= size
+        assert read_all(writer.reread(), len(CONTENT)) == CONTENT[:held]
+        writer.write(BytesReader(CONTENT[held:size]))
+        writer.keep()
+        destination.close()
+        assert not opener.to_write().has(LAYER)
+    destination = opener.to_write()
+    lasting = begin(destination, place.name)
+    for child in IMAGE.nodes[0].children:
+        writer = lasting.resume_blob(child)
+        held = writer.resume()
+        assert held == (250_000 if child == LAYER else 0)
+        finish(writer, IMAGE.blobs[child.digest][held:], child)
+        writer.keep()
+        writer.abort()
+    destination.put_manifest(IMAGE.nodes[0].content, IMAGE.nodes[0].media_type, (place.name,))
+    if isinstance(destination, OutlinedDestination):
+        destination.finish()
+    destination.close()
+    with closing(opener.to_read()) as source:
+        assert source.resolve(place.name) == IMAGE.root
+        assert read(source, LAYER) == CONTENT
+    assert not list(tmp_path.rglob(".imgmove-*"))
+
+
+def test_what_is_forgotten_is_begun_anew(opener: Opener, place: Place, tmp_path: Path) -> None:
+    destination = opener.to_write()
+    lasting = begin(destination, place.name)
+    for _ in range(2):
+        writer = lasting.resume_blob(LAYER)
+        assert writer.resume() == 0
+        writer.write(BytesReader(CONTENT[:100_000]))
+        writer.abort()
+    destination.close()
+    assert not list(tmp_path.rglob(".imgmove-*")), "what nobody could finish is not kept"
+
+
+def test_a_blob_that_somebody_else_brought(opener: Opener, place: Place) -> None:
+    if isinstance(opener.to_write(), OutlinedDestination):
+        pytest.skip("an archive has one writer")
+    finish(begin(opener.to_write(), place.name).resume_blob(LAYER), CONTENT, LAYER)
+    writer = begin(opener.to_write(), place.name).resume_blob(LAYER)
+    assert writer.resume() == len(CONTENT)
+    with closing(writer.reread()) as reader:
+        assert read_all(reader, len(CONTENT)) == CONTENT
+    writer.write(BytesReader(b""))
+    writer.commit(LAYER)
+    writer.keep()
+    writer.abort()
+    assert opener.to_write().has(LAYER)
