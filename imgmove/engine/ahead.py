@@ -158,7 +158,15 @@ class SplitReader:
         left = self._boundary - self._position
         if self._parts is not None and left == 0:
             return self._parts.read(size)
-        data = self._first.read(min(size, left))
+        try:
+            data = self._first.read(min(size, left))
+        except ImgmoveError as error:
+            if self._parts is None or not error.is_transient:
+                raise
+            # Whoever begins anew would lose all that has come of the parts ahead.
+            self._parts.put_first(self._position, self._boundary)
+            self._boundary = self._position
+            return self._parts.read(size)
         self._position += len(data)
         if self._parts is not None and self._position == self._boundary:
             self._first.close()
@@ -225,6 +233,15 @@ class _Parts:
             arguments = (None if number else opened,)
             threading.Thread(target=self._work, args=arguments, name="imgmove-part", daemon=True).start()
 
+    def put_first(self, start: int, end: int) -> None:
+        """Fetches what lies before the parts too."""
+        part = _Part(start, end)
+        with self._changed:
+            self._parts.appendleft(part)
+            self._begun += 1
+            self._working += 1
+        threading.Thread(target=self._work_on, args=(part,), name="imgmove-part", daemon=True).start()
+
     def read(self, size: int) -> bytes:
         """The next bytes, in order."""
         with self._changed:
@@ -256,11 +273,20 @@ class _Parts:
         finally:
             if opened is not None:
                 opened.close()
-            with self._changed:
-                self._working -= 1
-                is_last = not self._working
-            if is_last:
-                self._run.budget.give_back(self._lanes * _PART)
+            self._leave()
+
+    def _work_on(self, part: _Part) -> None:
+        try:
+            self._fill(part, None)
+        finally:
+            self._leave()
+
+    def _leave(self) -> None:
+        with self._changed:
+            self._working -= 1
+            is_last = not self._working
+        if is_last:
+            self._run.budget.give_back(self._lanes * _PART)
 
     def _next(self) -> _Part | None:
         with self._changed:

@@ -200,6 +200,14 @@ def test_a_part_that_breaks_goes_on_where_it_broke() -> None:
     assert len([start for start, _ in server.asked if start % PART]) == 4
 
 
+def test_a_first_connection_that_breaks_costs_none_of_the_parts() -> None:
+    server, run = Server(), a_run()
+    first = Watched(server.content, PART - 30_000)
+    assert taken(split(server, run, first=first)) == CONTENT
+    assert first.taken + sum(part.taken for part in server.readers) == len(CONTENT)
+    assert eventually(lambda: is_whole(run))
+
+
 def test_a_part_that_keeps_breaking_ends_it() -> None:
     server, run = Server(), a_run()
     server.breaks = [0] * 100
