@@ -23,6 +23,7 @@ from imgmove.streams import BytesReader
 from imgmove.wire.files import LocalFiles
 from tests.images import build_image
 from tests.quirks import Drop, Failure, Quirks, RegistryServer, TokenAuth
+from tests.real.fault_proxy import Fault, FaultProxy
 
 IMAGE = build_image([{"big": random.Random(8).randbytes(3 << 20)}], compression="none")
 LAYER = IMAGE.nodes[0].children[1]
@@ -121,6 +122,18 @@ def test_an_answer_that_got_lost_costs_no_second_upload(settings: Settings, regi
         writer.write(BytesReader(b""))
         writer.commit(LAYER)
     assert registry.count("POST upload") == registry.count("PUT upload") == 1
+
+
+def test_a_registry_whose_every_connection_breaks(
+    registry: RegistryServer, layout: str, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(RetryPolicy, "delay", lambda *_: 0.0)
+    with FaultProxy(registry.host, Fault("reset", 1 << 20, "up")) as proxy:
+        with imgmove.Session(replace(settings, retries=1, jobs=1)) as session:
+            imgmove.copy(layout, f"{proxy.host}/app:1", session=session).raise_failures()
+        assert proxy.happened >= 2
+        assert proxy.up <= 1.1 * LAYER.size
+    assert came(registry)
 
 
 def test_an_absent_blob_costs_three_requests(push: Push, registry_factory: Factory) -> None:
