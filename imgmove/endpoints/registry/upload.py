@@ -92,12 +92,12 @@ class BlobUpload(_Upload):
     def _find_place(self) -> None:
         confirmed = self._session.offset
         held = self._session.ask() if self._host.takes_pieces else None
-        # ECR's answer can stick at the first piece: the same place twice is no progress to build on.
-        if held is None or held == self._asked or not confirmed <= held <= self._descriptor.size:
+        # Nothing may only mean that the registry has not noticed yet that the connection broke. ECR's answer can stick
+        # at the first piece: the same place twice is no progress to build on.
+        if not held or held == self._asked or not confirmed <= held <= self._descriptor.size:
             self._session.cancel()
         else:
-            self._asked = held or -1
-            self._session.offset = held
+            self._asked = self._session.offset = held
 
     def _begin_anew(self) -> None:
         if self._was_put and self._is_there(self._descriptor):

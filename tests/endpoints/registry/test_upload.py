@@ -127,9 +127,10 @@ def test_an_answer_that_got_lost_costs_no_second_upload(settings: Settings, regi
 def test_a_registry_whose_every_connection_breaks(
     registry: RegistryServer, layout: str, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(RetryPolicy, "delay", lambda *_: 0.0)
+    # The server needs a moment to notice that a connection broke.
+    monkeypatch.setattr(RetryPolicy, "delay", lambda *_: 0.5)
     with FaultProxy(registry.host, Fault("reset", 1 << 20, "up")) as proxy:
-        with imgmove.Session(replace(settings, retries=1, jobs=1)) as session:
+        with imgmove.Session(replace(settings, retries=4, jobs=1)) as session:
             imgmove.copy(layout, f"{proxy.host}/app:1", session=session).raise_failures()
         assert proxy.happened >= 2
         assert proxy.up <= 1.1 * LAYER.size
