@@ -86,7 +86,7 @@ def test_all_comes_in_the_end(name: str, push: Push, registry_factory: Factory) 
 
 @pytest.mark.parametrize(
     "quirks",
-    [Quirks(largest_request=600_000), Quirks(token=TokenAuth(uses=2)), Quirks()],
+    [Quirks(largest_request=600_000), Quirks(token=TokenAuth(uses=5)), Quirks()],
     ids=["smaller requests", "new tokens", "nothing"],
 )
 def test_learning_needs_no_retries(quirks: Quirks, push: Push, registry_factory: Factory) -> None:
