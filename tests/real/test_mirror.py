@@ -21,7 +21,7 @@ from tests.quirks import Failure, Quirks, RegistryServer
 from tests.real.fixtures import run_registry
 from tests.real.mirroring import Ground, image
 
-pytestmark = [pytest.mark.real, pytest.mark.xdist_group("mirror")]
+pytestmark = pytest.mark.real
 
 
 def verbs(lines: Sequence[str]) -> dict[str, int]:

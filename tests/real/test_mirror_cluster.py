@@ -16,7 +16,7 @@ from tests.images import build_image
 from tests.real.fixtures import free_port
 from tests.real.mirroring import Ground, image
 
-pytestmark = [pytest.mark.real, pytest.mark.xdist_group("mirror")]
+pytestmark = pytest.mark.real
 
 DASK = [str(Path(sys.executable).with_name("dask"))]
 
