@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 
+from imgmove.errors import UsageError
 from imgmove.mirror.config import read_mirror_file
 from imgmove.mirror.job import MirrorOptions, run_pass
 from imgmove.mirror.report import PassReport
@@ -13,6 +14,7 @@ from imgmove.model.location import Location, parse_location, parse_path_location
 from imgmove.model.platform import Platform
 from imgmove.settings import Settings, SideOptions
 from imgmove.stages import copy as _copying
+from imgmove.stages import export as _exporting
 from imgmove.stages import import_ as _importing
 from imgmove.stages import inspect as _inspecting
 from imgmove.stages import lists as _lists
@@ -43,6 +45,7 @@ __all__ = [
     "VerifyReport",
     "copy",
     "delete",
+    "export",
     "import_rootfs",
     "inspect",
     "load",
@@ -90,6 +93,38 @@ def load(archive: str, to: Place, options: CopyOptions | None = None, *, session
     """Moves every image of an archive or layout below a destination, under their own names."""
     with _session(session) as own:
         return _copying.copy(own, [parse_path_location(archive)], _several(to), options, every=True)
+
+
+def export(
+    image: Place,
+    file: str | None = None,
+    *,
+    folder: str | None = None,
+    platform: str | None = None,
+    max_size: int | None = None,
+    session: Session | None = None,
+) -> None:
+    """Writes the root file system of an image: into a tar file, or unpacked into a folder.
+
+    Args:
+        file: appears when it is whole; the same bytes each time for the same image.
+        folder: is made if it is missing; instead of ``file``.
+        platform: which of an index; linux/amd64 by default, else the first.
+        max_size: bytes that the layers may unpack to.
+
+    Raises:
+        UsageError: both or neither of ``file`` and ``folder`` are given, or the image has no root file system.
+        LocalError: the folder holds something, or something can't be written.
+        ContentError: a layer is not what the image says, or holds what no tree can.
+    """
+    wanted = Platform.parse(platform) if platform else None
+    with _session(session) as own:
+        if folder is not None and file is None:
+            _exporting.export_to_folder(own, _located(image), folder, wanted, max_size)
+        elif file is not None and folder is None:
+            _exporting.export_to_file(own, _located(image), file, wanted, max_size)
+        else:
+            raise UsageError("an export goes to a file or into a folder")
 
 
 def import_rootfs(

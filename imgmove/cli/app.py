@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from imgmove.cli import bundle_reading, bundling, copying, importing, mirroring, naming, reading, serving
+from imgmove.cli import bundle_reading, bundling, copying, exporting, importing, mirroring, naming, reading, serving
 from imgmove.cli.groups import grouped
 from imgmove.version import __version__
 
@@ -56,6 +56,7 @@ for command in (
     copying.copy,
     copying.save,
     copying.load,
+    exporting.export,
     importing.import_,
     reading.inspect,
     reading.tags,

@@ -24,7 +24,7 @@ from imgmove.model.location import (
     SshHost,
     archive_suffix,
 )
-from imgmove.ports import Destination, Machine, PullingDestination, Reader, SequentialSource, Source
+from imgmove.ports import Destination, FileWriter, Machine, PullingDestination, Reader, SequentialSource, Source
 from imgmove.settings import Settings
 from imgmove.wire.files import LocalFiles
 
@@ -210,6 +210,10 @@ class Endpoints:
             ) from error
         self._temporary.append(path)
         return Layout.writable(self._files, path)
+
+    def new_file(self, path: str) -> FileWriter:
+        """Begins a file that appears when it is committed, and goes away with this otherwise."""
+        return self._files.create(path)
 
     def rootfs(self, text: str, run: Run, *, latest: int | None = None, most: int | None = None) -> Rootfs:
         """Opens a root file system: ``-`` for stdin, a URL, a tar, or a folder.

@@ -88,7 +88,7 @@ class PulledContent:
         def again(position: int) -> Reader:
             return self.run.watched(open_content(blob.source, descriptor, position), str(descriptor.digest))
 
-        reader = _Persistent(self.run, f"moving {descriptor.digest.short}", again, offset)
+        reader = PersistentReader(self.run, f"moving {descriptor.digest.short}", again, offset)
         return reader if offset else SidedReader(VerifyingReader(reader, ContentCheck(descriptor)))
 
     def _converted(self, blob: PlannedBlob, offset: int) -> Reader:
@@ -135,7 +135,7 @@ class _Told:
         self._raw.close()
 
 
-class _Persistent:
+class PersistentReader:
     """Reads on where the source broke."""
 
     def __init__(self, run: Run, what: str, again: Callable[[int], Reader], position: int) -> None:

@@ -84,15 +84,17 @@ class RawScan:
         if self._rest:
             block, self._rest = self._rest + block, b""
         self._block, end = block, len(block)
-        # What stays in one piece begins at "kept"; -1 when the last member did not stay.
-        kept = 0 if self._left and self._stays else -1
         at = min(self._left, end)
         self._left -= at
+        if self._stays:
+            self._pass_on(0, at)
+        # What stays in one piece begins at "kept"; -1 when the last member did not stay, or was passed on already.
+        kept = -1
         while not self._left:
             if self.after:
                 self._pass_on(kept, at)
                 self._write(self.after)
-                self.after, kept = b"", at
+                self.after, kept = b"", -1
             if at >= end or self.is_over or not self._find(block, at):
                 break
             verdict = self._flag != GLOBAL_RECORDS and self._member(self._path, self._flag)
@@ -101,12 +103,13 @@ class RawScan:
             else:
                 self._pass_on(kept, at)
                 kept = -1
-                if verdict is not False:
-                    self._write(verdict)
-                    kept = self._begin
             at = self._begin + padded(self.size)
-            if at > end:
-                self._left, self._stays, at = at - end, verdict is not False, end
+            self._left = max(0, at - end)
+            self._stays, at = verdict is not False, min(at, end)
+            if isinstance(verdict, bytes):
+                # Before the next member is asked about: whoever writes heads of its own wants this one's content first.
+                self._write(verdict)
+                self._pass_on(self._begin, at)
         self._pass_on(kept, at)
         self._rest = b"" if self.is_over else block[at:]
 
