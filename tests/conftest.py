@@ -23,6 +23,7 @@ pytest_plugins = [
     "tests.real.mirroring",
     "tests.real.engines",
     "tests.real.engine_fixtures",
+    "tests.real.sshd",
 ]
 
 # A busy machine is slow at times; how long an example takes says nothing about the code.

@@ -8,9 +8,10 @@ from typing import Annotated
 
 import typer
 
+from imgmove.cli.asking import ask_secret
 from imgmove.model.credentials import Credentials
 from imgmove.model.platform import Platform
-from imgmove.settings import Settings, SideOptions, parse_rate
+from imgmove.settings import Settings, SideOptions, SshOptions, parse_rate
 from imgmove.stages.options import CopyOptions
 
 
@@ -62,7 +63,7 @@ class Output:
 
 @dataclass(frozen=True)
 class Running:
-    """How hard and how long to try."""
+    """How hard and how long to try, and with whose files."""
 
     jobs: Annotated[int | None, typer.Option(help="Blobs and requests at the same time.", show_default="16")] = None
     retries: Annotated[int | None, typer.Option(help="New tries in a row without progress.", show_default="5")] = None
@@ -70,6 +71,15 @@ class Running:
         float | None, typer.Option(help="Seconds without a byte before giving up on a connection.", show_default="60")
     ] = None
     authfile: Annotated[str, typer.Option(help="The credentials file to use.", metavar="FILE", show_default=False)] = ""
+    ssh_key: Annotated[
+        str, typer.Option("--ssh-key", help="The private key for SSH hosts.", metavar="FILE", show_default=False)
+    ] = ""
+    ssh_known_hosts: Annotated[
+        str, typer.Option("--ssh-known-hosts", help="Known SSH hosts.", metavar="FILE", show_default=False)
+    ] = ""
+    ssh_config: Annotated[
+        str, typer.Option("--ssh-config", help="Instead of ~/.ssh/config.", metavar="FILE", show_default=False)
+    ] = ""
 
 
 @dataclass(frozen=True)
@@ -205,6 +215,7 @@ def make_settings(
         source=source or SideOptions(),
         destination=destination or source or SideOptions(),
         authfile=running.authfile,
+        ssh=SshOptions(running.ssh_key, running.ssh_known_hosts, running.ssh_config, ask_secret),
         jobs=known.jobs if running.jobs is None else running.jobs,
         retries=known.retries if running.retries is None else running.retries,
         timeout=known.timeout if running.timeout is None else running.timeout,

@@ -24,7 +24,18 @@ from imgmove.model.location import (
     SshHost,
     archive_suffix,
 )
-from imgmove.ports import Destination, FileWriter, Machine, PullingDestination, Reader, SequentialSource, Source
+from imgmove.ports import (
+    Destination,
+    FileWriter,
+    Machine,
+    Note,
+    Observer,
+    PullingDestination,
+    Reader,
+    SequentialSource,
+    Silence,
+    Source,
+)
 from imgmove.settings import Settings
 from imgmove.wire.files import LocalFiles
 
@@ -35,6 +46,7 @@ if TYPE_CHECKING:
     from imgmove.endpoints.registry import Registries
     from imgmove.endpoints.rootfs import Rootfs
     from imgmove.engine.run import Run
+    from imgmove.wire.ssh import SshHosts
 
 Endpoint = TypeVar("Endpoint")
 _SPOOL_BLOCK = 1 << 20
@@ -44,19 +56,28 @@ class Endpoints:
     """Opens sources and destinations for one command, each place once, and closes them together.
 
     Args:
-        settings: how registries are reached.
+        settings: how registries and other hosts are reached.
         stdin: what ``-`` means as a source; the process's own where None.
         stdout: what ``-`` means as a destination; the process's own where None.
+        observer: hears of what a person should know.
     """
 
-    def __init__(self, settings: Settings, stdin: BinaryIO | None = None, stdout: BinaryIO | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        stdin: BinaryIO | None = None,
+        stdout: BinaryIO | None = None,
+        observer: Observer | None = None,
+    ) -> None:
         self._settings = settings
+        self._observer = observer or Silence()
         self._stdin = stdin
         self._stdout = stdout
         self._files = LocalFiles()
         self._opened: dict[tuple[str, str], Source | Destination | PullingDestination] = {}
         self._engines: Engines | None = None
         self._registries: Registries | None = None
+        self._ssh: SshHosts | None = None
         self._temporary: list[str] = []
 
     # --- what a path is
@@ -248,6 +269,20 @@ class Endpoints:
             self._registries = Registries(self._settings)
         return self._registries
 
+    @property
+    def ssh(self) -> SshHosts:
+        """The hosts that this command reaches over SSH.
+
+        Raises:
+            ConfigError: a file that was named for it is not there.
+        """
+        if self._ssh is None:
+            from imgmove.wire.ssh import SshHosts
+
+            ask = self._settings.ssh.ask
+            self._ssh = SshHosts(self._settings.ssh_access, ask, lambda text: self._observer.on(Note(text)))
+        return self._ssh
+
     def close(self) -> None:
         """Closes everything; archives that were not finished leave nothing behind."""
         for endpoint in self._opened.values():
@@ -258,6 +293,8 @@ class Endpoints:
         if self._registries is not None:
             self._registries.close()
         self._files.close()
+        if self._ssh is not None:
+            self._ssh.close()
         for path in self._temporary:
             shutil.rmtree(path, ignore_errors=True) if os.path.isdir(path) else os.unlink(path)
         self._temporary.clear()

@@ -6,6 +6,6 @@
 from __future__ import annotations
 
 from imgmove.settings.rate import parse_rate, parse_size
-from imgmove.settings.settings import HostOptions, Settings, SideOptions, SideSettings
+from imgmove.settings.settings import HostOptions, Settings, SideOptions, SideSettings, SshOptions
 
-__all__ = ["HostOptions", "Settings", "SideOptions", "SideSettings", "parse_rate", "parse_size"]
+__all__ = ["HostOptions", "Settings", "SideOptions", "SideSettings", "SshOptions", "parse_rate", "parse_size"]

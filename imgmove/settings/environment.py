@@ -87,6 +87,23 @@ class Environment:
         return self._in_system("etc", "containers", "registries.conf")
 
     @property
+    def user(self) -> str:
+        """The name of the user; empty where nobody knows."""
+        if named := self.first("LOGNAME", "USER"):
+            return named
+        import pwd
+
+        try:
+            return pwd.getpwuid(os.getuid()).pw_name
+        except KeyError:
+            return ""
+
+    @property
+    def ssh_config_files(self) -> tuple[str, ...]:
+        """OpenSSH's client configuration, the user's before the machine's."""
+        return (self._at_home(".ssh", "config"), self._in_system("etc", "ssh", "ssh_config"))
+
+    @property
     def cache_folder(self) -> str:
         """Where what may be deleted at any time is kept."""
         cache = self["XDG_CACHE_HOME"]

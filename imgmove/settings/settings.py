@@ -11,6 +11,7 @@ from imgmove.errors import ConfigError, Side, UsageError
 from imgmove.model.connection import ProxyRules, RegistryEndpoint, TlsFiles, is_loopback
 from imgmove.model.credentials import Credentials
 from imgmove.model.reference import HUB, HUB_ADDRESS
+from imgmove.model.ssh import Ask, SshAccess, ask_nobody
 from imgmove.settings.auth_file import canonical_host
 from imgmove.settings.certificates import read_certificate_folders
 from imgmove.settings.credential_store import CredentialStore
@@ -53,6 +54,23 @@ class HostOptions:
     most_writing: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class SshOptions:
+    """What was asked for hosts that are reached over SSH.
+
+    Attributes:
+        key: a private key to show first; empty for none.
+        known_hosts: the one known_hosts file to use; empty for the usual ones.
+        config: the one configuration file to use; empty for the usual ones.
+        ask: asks a person for passwords and passphrases.
+    """
+
+    key: str = ""
+    known_hosts: str = ""
+    config: str = ""
+    ask: Ask = ask_nobody
+
+
 @dataclass(frozen=True)
 class Settings:
     """What was told. Frozen; files are read when an answer needs them, once.
@@ -62,6 +80,7 @@ class Settings:
         source: options for the side that is read.
         destination: options for the side that is written.
         authfile: the one credentials file to use; empty for the usual ones.
+        ssh: options for hosts that are reached over SSH.
         jobs: how many blobs move at a time.
         retries: how often something that failed without progress is tried again.
         timeout: seconds without a byte after which a connection counts as broken.
@@ -76,6 +95,7 @@ class Settings:
     source: SideOptions = SideOptions()
     destination: SideOptions = SideOptions()
     authfile: str = ""
+    ssh: SshOptions = SshOptions()
     jobs: int = 16
     retries: int = 5
     timeout: float = 60.0
@@ -124,6 +144,28 @@ class Settings:
         """``IMGMOVE_PASSPHRASE``: what private keys are encrypted with; None where it is not set."""
         text = self.environment.variables.get("IMGMOVE_PASSPHRASE")
         return None if text is None else text.encode()
+
+    @cached_property
+    def ssh_access(self) -> SshAccess:
+        """What an SSH client goes by, as a value that the wire can keep.
+
+        Raises:
+            ConfigError: a file that was named is not there.
+        """
+        environment, options = self.environment, self.ssh
+        for path in (options.key, options.config):
+            if path and not os.path.isfile(os.path.expanduser(path)):
+                raise ConfigError(f"{path}: no such file")
+        named = (os.path.expanduser(options.config),) if options.config else ()
+        return SshAccess(
+            home=environment.home,
+            user=environment.user,
+            agent=environment["SSH_AUTH_SOCK"],
+            config_files=named or environment.ssh_config_files,
+            key=os.path.expanduser(options.key),
+            known_hosts=os.path.expanduser(options.known_hosts),
+            timeout=self.timeout,
+        )
 
     @cached_property
     def proxies(self) -> ProxyRules:

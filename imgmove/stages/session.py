@@ -44,7 +44,7 @@ class Session:
             budget=budget or Budget(),
         )
         self.pool = Pool(self.run)
-        self.endpoints = Endpoints(self.settings)
+        self.endpoints = Endpoints(self.settings, observer=self.run.observer)
         self.knowledge = KnowledgeFile(Path(self.settings.knowledge_file))
         self.codec: Codec = codec
 

@@ -21,13 +21,15 @@ ADVICE = {
     "chromium": "on Debian: apt-get install chromium",
     "crontab": "on Debian: apt-get install cron",
     "systemd-analyze": "on Debian: apt-get install systemd",
+    "sshd": "on Debian: apt-get install openssh-server",
+    "ssh-keygen": "on Debian: apt-get install openssh-client",
 }
 
 
 def require(*programs: str) -> None:
     """Makes sure that programs are there; with ``CI=true`` a missing one is a failure, else the test is left out."""
     for program in programs:
-        if shutil.which(program) is None:
+        if _found(program) is None:
             message = f"needs {program}; {ADVICE.get(program, 'it is not installed')}"
             if os.environ.get("CI") == "true":
                 pytest.fail(message)
@@ -44,6 +46,11 @@ def newer_programs() -> str:
     return str(NEWER)
 
 
+def _found(program: str) -> str | None:
+    # sshd lies where the PATH of most users does not lead.
+    return shutil.which(program, path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+
+
 def missing_servers() -> dict[str, str]:
     """The programs that are not there, with what to do."""
-    return {program: advice for program, advice in ADVICE.items() if shutil.which(program) is None}
+    return {program: advice for program, advice in ADVICE.items() if _found(program) is None}

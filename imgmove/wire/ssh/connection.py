@@ -1,0 +1,289 @@
+"""One connection to one host, shared by all threads, and made anew when it breaks.
+
+Over it go programs (exec), sockets that the host opens (direct-tcpip), and sockets that come from a port that it
+listens on for us (remote forwarding).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from imgmove.errors import AccessDenied, ImgmoveError, NetworkError
+from imgmove.wire.ssh.errors import ConnectionBroke, printable, translated
+from imgmove.wire.ssh.opening import WINDOW, Dialing, open_transport
+from imgmove.wire.ssh.sessions import Sessions
+from imgmove.wire.ssh.streams import RemoteProcess, RemoteStream
+
+if TYPE_CHECKING:
+    import paramiko
+
+_PROHIBITED = 1
+_LOOPBACK = "127.0.0.1"
+_TURN = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """A program that has ended.
+
+    Attributes:
+        status: what it ended with; -1 where the host told nothing.
+        output: all that it wrote to stdout.
+        said: what it wrote to stderr, in one line.
+    """
+
+    status: int
+    output: bytes
+    said: str
+
+
+class SshConnection:
+    """A host that others can be reached through, and that runs programs. Safe for many threads.
+
+    Attributes:
+        name: the host as the person typed it.
+    """
+
+    def __init__(self, dialing: Dialing) -> None:
+        self.name = dialing.target.name
+        self.timeout = dialing.timeout
+        self._dialing = dialing
+        self._lock = threading.Lock()
+        self._opening = threading.Lock()
+        self._transport: paramiko.Transport | None = None
+        self._sessions = Sessions(self.name)
+        self._listeners: dict[int, RemoteListener] = {}
+        self._given_up: ImgmoveError | None = None
+        self._is_closed = False
+
+    # --- programs
+
+    def execute(self, command: str) -> RemoteProcess:
+        """Starts a program through the user's shell over there; who calls has to quote (`shlex.quote`).
+
+        Raises:
+            NoSession: the host takes no more sessions, and none ended in time.
+            ServerRefused: it runs no programs.
+            NetworkError: the connection broke.
+        """
+        process = RemoteProcess(self.open_session())
+        try:
+            with translated(self.name):
+                process.stream.channel.exec_command(command)
+        except BaseException:
+            process.close()
+            raise
+        return process
+
+    def run(self, command: str, content: bytes = b"") -> Completed:
+        """Runs a program to its end, which may be far away; keeps all that it writes.
+
+        Args:
+            content: its stdin; small.
+
+        Raises:
+            ImgmoveError: as `execute`. A failure of the program is no error here.
+        """
+        with self.execute(command) as process:
+            process.stream.settimeout(None)
+            if content:
+                process.write(content)
+            process.close_input()
+            output = b"".join(iter(lambda: process.read(64 << 10), b""))
+            return Completed(process.wait(), output, process.said)
+
+    def open_session(self, window: int = WINDOW) -> RemoteStream:
+        """A session on which nothing was asked for yet, waiting while the host takes no more.
+
+        Raises:
+            NoSession, NetworkError: as `execute`.
+        """
+        while True:
+            self._sessions.take(self.timeout)
+            if (channel := self._begun(window)) is not None:
+                return RemoteStream(channel, self.name, self._sessions.give_back)
+
+    def _begun(self, window: int) -> paramiko.Channel | None:
+        """A channel for a session; None when the host refused it, which says how many it takes."""
+        import paramiko
+
+        try:
+            channel = self._opened(lambda live: live.open_session(window_size=window, timeout=self.timeout))
+        except ImgmoveError as error:
+            if isinstance(error.__cause__, paramiko.ChannelException):
+                self._sessions.refused()
+                return None
+            self._sessions.given_up()
+            raise
+        self._sessions.granted()
+        return channel
+
+    # --- sockets
+
+    def connect_tcp(self, host: str, port: int) -> RemoteStream:
+        """A connection that the host makes to another one, as it sees it.
+
+        Raises:
+            AccessDenied: it makes none (AllowTcpForwarding, PermitOpen).
+            NetworkError: it can't.
+        """
+        return RemoteStream(self.open_channel(host, port), self.name)
+
+    def open_channel(self, host: str, port: int) -> paramiko.Channel:
+        """The same as paramiko has it, for a transport through a transport."""
+        import paramiko
+
+        def begin(live: paramiko.Transport) -> paramiko.Channel:
+            target, origin = (host, port), (_LOOPBACK, 0)
+            try:
+                return live.open_channel("direct-tcpip", target, origin, window_size=WINDOW, timeout=self.timeout)
+            except paramiko.ChannelException as error:
+                raise self._unreachable(error, f"{host}:{port}") from error
+
+        return self._opened(begin)
+
+    def _opened(self, begin: Callable[[paramiko.Transport], paramiko.Channel]) -> paramiko.Channel:
+        """A new channel, over a new connection if the old one proves to be broken."""
+        import paramiko
+
+        live = self._live()
+        # One at a time: paramiko keeps the reason of a refusal in one place for all threads.
+        with self._opening, translated(self.name):
+            try:
+                channel = begin(live)
+            except (paramiko.SSHException, EOFError, OSError):
+                if live.is_active():
+                    raise
+                channel = begin(self._live())
+            channel.settimeout(self.timeout)
+            return channel
+
+    def _unreachable(self, error: paramiko.ChannelException, where: str) -> ImgmoveError:
+        if error.code == _PROHIBITED:
+            return AccessDenied(
+                f"{self.name} makes no connection to {where} for us",
+                hint="its sshd forbids it: AllowTcpForwarding, PermitOpen",
+            )
+        return NetworkError(f"{self.name} can't reach {where}: {printable(error.text).lower()}")
+
+    def listen(self) -> RemoteListener:
+        """Has the host listen on a port of its own loopback address, and hands us what connects there.
+
+        Raises:
+            AccessDenied: it doesn't (AllowTcpForwarding, PermitListen).
+            NetworkError: the connection broke.
+        """
+        import paramiko
+
+        transport = self._live()
+        with translated(self.name):
+            try:
+                port = transport.request_port_forward(_LOOPBACK, 0, self._arrived)
+            except paramiko.SSHException as error:
+                if not transport.is_active():
+                    raise
+                raise AccessDenied(
+                    f"{self.name} listens on no port for us",
+                    hint="its sshd forbids it: AllowTcpForwarding, PermitListen",
+                ) from error
+        listener = self._listeners[port] = RemoteListener(transport, port, self.name, self._forget)
+        return listener
+
+    def _forget(self, port: int) -> None:
+        self._listeners.pop(port, None)
+
+    def _arrived(self, channel: paramiko.Channel, _origin: object, address: tuple[str, int]) -> None:
+        listener = self._listeners.get(address[1])
+        if listener is None:
+            channel.close()
+        else:
+            listener.arrived(channel)
+
+    # --- the connection itself
+
+    def close(self) -> None:
+        """Ends everything; nothing is opened afterwards."""
+        self._is_closed = True
+        with self._lock:
+            transport, self._transport = self._transport, None
+        if transport is not None:
+            transport.close()
+
+    def _live(self) -> paramiko.Transport:
+        """The connection, made anew when there is none or it broke."""
+        with self._lock:
+            if self._is_closed:
+                raise ConnectionBroke("the command has ended")
+            if self._given_up is not None:
+                raise self._given_up
+            if self._transport is None or not self._transport.is_active():
+                try:
+                    self._transport = open_transport(self._dialing)
+                except ImgmoveError as error:
+                    # A host that lets us not in would be asked again by every thread, and lock the user out.
+                    self._given_up = None if error.is_transient else error
+                    raise
+            return self._transport
+
+
+class RemoteListener:
+    """A port of the other host's loopback address. A context manager; for many threads.
+
+    Attributes:
+        port: the one that the host chose.
+    """
+
+    def __init__(self, transport: paramiko.Transport, port: int, name: str, closed: Callable[[int], None]) -> None:
+        self.port = port
+        self._transport = transport
+        self._name = name
+        self._on_close = closed
+        self._waiting: queue.SimpleQueue[paramiko.Channel] = queue.SimpleQueue()
+        self._is_closed = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def arrived(self, channel: paramiko.Channel) -> None:
+        """Somebody connected."""
+        self._waiting.put(channel)
+
+    def accept(self, timeout: float) -> RemoteStream | None:
+        """The next one who connected; None when nobody did in time.
+
+        Raises:
+            NetworkError: nobody can any more, since the connection to the host broke or this was closed.
+        """
+        end = time.monotonic() + timeout
+        while True:
+            if self._is_closed or not self._transport.is_active():
+                raise ConnectionBroke(f"the connection to {self._name} broke")
+            left = end - time.monotonic()
+            with contextlib.suppress(queue.Empty):
+                # In short turns, as nobody wakes us when the connection breaks.
+                return RemoteStream(self._waiting.get(timeout=max(0.0, min(_TURN, left))), self._name)
+            if left <= _TURN:
+                return None
+
+    def close(self) -> None:
+        """Stops listening; what was accepted goes on. Safe to call twice."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        self._on_close(self.port)
+        with contextlib.suppress(Exception):
+            # paramiko's own way would forget the handler of all other listeners too.
+            if self._transport.is_active():
+                self._transport.global_request("cancel-tcpip-forward", (_LOOPBACK, self.port), wait=True)
