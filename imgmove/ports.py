@@ -536,6 +536,15 @@ class ReadableFiles(Protocol):
         ...
 
 
+@runtime_checkable
+class PartOpener(Protocol):
+    """Files of which more than is wanted would come in vain, so that it has to be said how much that is."""
+
+    def open_part(self, path: str, offset: int, size: int) -> Reader:
+        """The ``size`` bytes from ``offset`` on, or fewer where the file ends."""
+        ...
+
+
 class Files(ReadableFiles, Protocol):
     """A file system, here or on another host."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import posixpath
 import shutil
 import stat
 import sys
@@ -26,6 +27,7 @@ from imgmove.model.location import (
 )
 from imgmove.ports import (
     Destination,
+    Files,
     FileWriter,
     Machine,
     Note,
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
     from imgmove.endpoints.registry import Registries
     from imgmove.endpoints.rootfs import Rootfs
     from imgmove.engine.run import Run
+    from imgmove.wire.files.remote import RemoteFiles
     from imgmove.wire.ssh import SshHosts
 
 Endpoint = TypeVar("Endpoint")
@@ -76,7 +79,8 @@ class Endpoints:
         self._files = LocalFiles()
         self._opened: dict[tuple[str, str], Source | Destination | PullingDestination] = {}
         self._engines: Engines | None = None
-        self._registries: Registries | None = None
+        self._registries: dict[str, Registries] = {}
+        self._remote_files: dict[str, RemoteFiles] = {}
         self._ssh: SshHosts | None = None
         self._temporary: list[str] = []
 
@@ -262,12 +266,31 @@ class Endpoints:
 
     @property
     def registries(self) -> Registries:
-        """The hosts that this command speaks to."""
-        if self._registries is None:
+        """The registries that this command speaks to from here."""
+        return self.registries_behind(None)
+
+    def registries_behind(self, carrier: SshHost | None) -> Registries:
+        """The registries that another host reaches for us; those that are reached from here for None."""
+        key = str(carrier or "")
+        if key not in self._registries:
             from imgmove.endpoints.registry import Registries
 
-            self._registries = Registries(self._settings)
-        return self._registries
+            dial = self.ssh.connection(carrier).connect_tcp if carrier else None
+            self._registries[key] = Registries(self._settings, dial)
+        return self._registries[key]
+
+    def _files_of(self, carrier: SshHost | None) -> Files:
+        if carrier is None:
+            return self._files
+        key = str(carrier)
+        if key not in self._remote_files:
+            from imgmove.wire.files.remote import RemoteFiles
+
+            self._remote_files[key] = RemoteFiles(self.ssh.connection(carrier), self._noted)
+        return self._remote_files[key]
+
+    def _noted(self, text: str) -> None:
+        self._observer.on(Note(text))
 
     @property
     def ssh(self) -> SshHosts:
@@ -280,7 +303,7 @@ class Endpoints:
             from imgmove.wire.ssh import SshHosts
 
             ask = self._settings.ssh.ask
-            self._ssh = SshHosts(self._settings.ssh_access, ask, lambda text: self._observer.on(Note(text)))
+            self._ssh = SshHosts(self._settings.ssh_access, ask, self._noted)
         return self._ssh
 
     def close(self) -> None:
@@ -290,9 +313,11 @@ class Endpoints:
         self._opened.clear()
         if self._engines is not None:
             self._engines.close()
-        if self._registries is not None:
-            self._registries.close()
+        for registries in self._registries.values():
+            registries.close()
         self._files.close()
+        for files in self._remote_files.values():
+            files.close()
         if self._ssh is not None:
             self._ssh.close()
         for path in self._temporary:
@@ -307,15 +332,15 @@ class Endpoints:
     def _open_source(self, location: Location) -> Source:
         match location:
             case RegistryLocation():
-                return self.registries.source(location.reference)
+                return self.registries_behind(location.carrier).source(location.reference)
             case LayoutLocation():
                 from imgmove.endpoints.layout import Layout
 
-                return Layout.existing(self._files, location.path)
+                return Layout.existing(self._files_of(location.carrier), location.path)
             case ArchiveLocation():
                 from imgmove.endpoints.archive import open_archive
 
-                return open_archive(self._files, location.path)
+                return open_archive(self._files_of(location.carrier), location.path)
             case EngineLocation(engine="containerd"):
                 return self.engines.containerd(location)
             case EngineLocation():
@@ -333,15 +358,16 @@ class Endpoints:
             case EngineLocation():
                 return self.engines.destination(location)
             case RegistryLocation():
-                return self.registries.destination(location.reference)
+                return self.registries_behind(location.carrier).destination(location.reference)
             case LayoutLocation():
                 from imgmove.endpoints.layout import Layout
 
-                return Layout.writable(self._files, location.path)
+                return Layout.writable(self._files_of(location.carrier), location.path)
             case ArchiveLocation():
                 from imgmove.endpoints.archive import new_archive
 
-                return new_archive(self._files, location.path, archive_suffix(location.path) or "none")
+                compression = archive_suffix(location.path) or "none"
+                return new_archive(self._files_of(location.carrier), location.path, compression)
             case BundleLocation():
                 from imgmove.endpoints.bundle import BundleFile
 
@@ -357,11 +383,11 @@ def _place(location: Location) -> str:
     """The same text for locations that one endpoint serves: names and digests do not matter."""
     match location:
         case RegistryLocation():
-            return f"registry {location.reference.name}"
-        case LayoutLocation():
-            return f"layout {os.path.abspath(location.path)}"
-        case ArchiveLocation():
-            return f"archive {os.path.abspath(location.path)}"
+            return f"registry {location.carrier or ''}/{location.reference.name}"
+        case LayoutLocation() | ArchiveLocation():
+            kind = "layout" if isinstance(location, LayoutLocation) else "archive"
+            where = posixpath.normpath(location.path) if location.carrier else os.path.abspath(location.path)
+            return f"{kind} {location.carrier or ''}:{where}"
         case EngineLocation():
             return str(replace(location, name="", container=""))
         case BundleLocation():
@@ -370,8 +396,8 @@ def _place(location: Location) -> str:
 
 
 def _refuse_later_forms(location: Location) -> None:
-    if getattr(location, "carrier", None) is not None:
-        raise NotAvailableYet(f"{location}: other hosts over SSH are not available yet")
+    if isinstance(location, EngineLocation) and location.carrier is not None:
+        raise NotAvailableYet(f"{location}: engines over SSH are not available yet")
     if isinstance(location, EngineLocation) and location.container:
         raise UsageError(f"{location} is a container, not an image")
 
@@ -383,7 +409,7 @@ def _stdin() -> BinaryIO:
 
 
 def _remote(carrier: SshHost) -> Machine:
-    raise NotAvailableYet(f"{carrier}: other hosts over SSH are not available yet")
+    raise NotAvailableYet(f"{carrier}: engines over SSH are not available yet")
 
 
 def _is_stdin_a_file() -> bool:

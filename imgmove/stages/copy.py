@@ -58,6 +58,7 @@ def copy(
     destinations = [session.endpoints.shaped(location) for location in destinations]
     if any(isinstance(source, PipeLocation) for source in sources):
         return _copy_pipe(session, sources, destinations, options, every=every)
+    _tell_of_detours(session, sources, destinations)
     notes = _new_digests(session, sources)
     if notes and options.compression == "keep" and all(isinstance(item, _REGISTRIES) for item in destinations):
         options = replace(options, compression="gzip")
@@ -65,6 +66,16 @@ def copy(
     for note in notes:
         session.run.observer.on(note)
     return report
+
+
+def _tell_of_detours(session: Session, sources: Sequence[Location], destinations: Sequence[Location]) -> None:
+    """Says so where content that lies on one far host goes to another by way of this machine."""
+    there = [
+        next((str(carrier) for item in places if (carrier := getattr(item, "carrier", None))), "")
+        for places in (sources, destinations)
+    ]
+    if all(there):
+        session.run.observer.on(Note(f"from {there[0]} to {there[1]}, all content comes through this machine"))
 
 
 def _copied(

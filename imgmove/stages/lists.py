@@ -44,17 +44,16 @@ def repos(session: Session, place: str) -> list[str]:
         UsageError: not a registry.
         AccessDenied, ServerRefused: it does not list its repositories, as Docker Hub never does.
     """
-    host, prefix = _registry(place)
-    names = session.run.persist(
-        f"listing {host}", lambda: list(session.endpoints.registries.repositories(host, prefix))
-    )
-    return sorted(names)
+    found = _registry(place)
+    registries = session.endpoints.registries_behind(found.carrier)
+    listing = f"listing {found.host}"
+    return sorted(session.run.persist(listing, lambda: list(registries.repositories(found.host, found.path))))
 
 
-def _registry(place: str) -> tuple[str, str]:
+def _registry(place: str) -> RegistryPrefix:
     if "/" not in place:
-        return check_host(place), ""
+        return RegistryPrefix(check_host(place))
     location = parse_location(place if place.endswith("/") else f"{place}/")
     if not isinstance(location, RegistryPrefix):
         raise UsageError(f"{place} is not a registry", hint="write REGISTRY or REGISTRY/PREFIX")
-    return location.host, location.path
+    return location

@@ -111,7 +111,7 @@ def _name(location: Location, name: str) -> str:
 
 def _located(location: Location, name: str) -> str:
     if isinstance(location, RegistryLocation):
-        return str(location.reference.with_tag(name))
+        return str(replace(location, reference=location.reference.with_tag(name)))
     assert isinstance(location, LayoutLocation)
     return str(replace(location, name=name, digest=None))
 

@@ -89,12 +89,12 @@ def _from_registry(endpoints: Endpoints, location: RegistryLocation, *, every: b
     source = endpoints.source(location)
     reference = location.reference
     if not every:
-        yield Origin(source, reference.identifier, reference, str(reference))
+        yield Origin(source, reference.identifier, reference, str(location))
         return
     assert isinstance(source, TagLister)
     for tag in source.tags():
         tagged = reference.with_tag(tag)
-        yield Origin(source, tag, tagged, str(tagged))
+        yield Origin(source, tag, tagged, str(replace(location, reference=tagged)))
 
 
 def _only(images: Sequence[NamedImage], location: Location) -> NamedImage:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from imgmove.errors import MalformedContent, NotFound, Truncated
-from imgmove.ports import Files, FileStatus, Reader
+from imgmove.ports import Files, FileStatus, PartOpener, Reader
 from imgmove.rootfs.tar import FileStream, Member, Scan
 from imgmove.streams import BytesReader
 
@@ -46,8 +46,14 @@ class MemberFiles:
         content = self._content(path)
         if isinstance(content, bytes):
             return BytesReader(content[offset:])
-        reader = self._files.open(self._path, content.offset + offset)
-        return _RegionReader(reader, max(0, content.size - offset), self._path)
+        start, size = content.offset + offset, max(0, content.size - offset)
+        files: object = self._files
+        reader = (
+            files.open_part(self._path, start, size)
+            if isinstance(files, PartOpener)
+            else self._files.open(self._path, start)
+        )
+        return _RegionReader(reader, size, self._path)
 
     def read_at(self, path: str, offset: int, size: int) -> bytes:
         """Part of a member."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from imgmove.endpoints.registry.host import Access, RegistryHost
 from imgmove.endpoints.registry.listing import list_repositories
 from imgmove.endpoints.registry.mirrored import MirroredSource
 from imgmove.endpoints.registry.repository import RegistryRepository, RegistrySource
 from imgmove.errors import Side
-from imgmove.model.connection import RegistryEndpoint, TlsFiles
+from imgmove.model.connection import ProxyRules, RegistryEndpoint, TlsFiles
 from imgmove.model.credentials import Credentials
 from imgmove.model.reference import Reference
 from imgmove.ports import RequestGate
@@ -23,9 +24,13 @@ class Registries:
 
     Attributes:
         gates: who is asked before each request, by host; to be filled before anything is opened.
+
+    Args:
+        dial: makes the connections, where another host has to do that; proxies are not for those.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, dial: Callable[[str, int], Any] | None = None) -> None:
+        self._dial = dial
         self.gates: dict[str, RequestGate] = {}
         self._settings = settings
         self._hosts: dict[tuple[Side, str, bool], RegistryHost] = {}
@@ -89,7 +94,10 @@ class Registries:
 
         if side.side not in self._clients:
             settings = self._settings
-            self._clients[side.side] = HttpClient(settings.timeout, settings.proxies, tls_for, side.most_connections_to)
+            proxies = settings.proxies if self._dial is None else ProxyRules()
+            self._clients[side.side] = HttpClient(
+                settings.timeout, proxies, tls_for, side.most_connections_to, dial=self._dial
+            )
         return self._clients[side.side]
 
 

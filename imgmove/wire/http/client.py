@@ -18,6 +18,7 @@ from imgmove.model.connection import ProxyRules, TlsFiles
 from imgmove.ports import Reader
 from imgmove.streams import BLOCK
 from imgmove.version import __version__
+from imgmove.wire.http.dialed import Dial
 from imgmove.wire.http.errors import ConnectionBroke, shown, translated
 from imgmove.wire.http.lanes import Key, Lane, Lanes
 
@@ -94,6 +95,7 @@ class HttpClient:
         proxies: which proxy leads where.
         tls_for: the certificates to trust and show, by ``HOST[:PORT]``.
         most_for: how many connections there may be at a time, by ``HOST[:PORT]``; None for any number.
+        dial: makes the connections; None for the system's sockets.
     """
 
     def __init__(
@@ -102,12 +104,14 @@ class HttpClient:
         proxies: ProxyRules | None = None,
         tls_for: Callable[[str], TlsFiles] = lambda _: TlsFiles(),
         most_for: Callable[[str], int | None] = lambda _: None,
+        *,
+        dial: Dial | None = None,
     ) -> None:
         self._timeout = timeout
         self._proxies = proxies or ProxyRules()
         self._tls_for = tls_for
         self._lock = threading.Lock()
-        self._lanes = Lanes(most_for)
+        self._lanes = Lanes(most_for, dial=dial)
         self._contexts: dict[TlsFiles, object] = {}
 
     def request(

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from imgmove.errors import NetworkError
+from imgmove.wire.http.dialed import Dial, pool_classes
 
 if TYPE_CHECKING:
     import requests
@@ -45,9 +46,16 @@ class Lanes:
     Args:
         most_for: how many lanes may lead to ``HOST[:PORT]``; None for any number.
         patience: seconds to wait for a lane to be given back.
+        dial: makes the connections; None for the system's sockets.
     """
 
-    def __init__(self, most_for: Callable[[str], int | None] = lambda _: None, patience: float = 600.0) -> None:
+    def __init__(
+        self,
+        most_for: Callable[[str], int | None] = lambda _: None,
+        patience: float = 600.0,
+        dial: Dial | None = None,
+    ) -> None:
+        self._dial = dial
         self._most_for = most_for
         self._patience = patience
         self._lock = threading.Condition()
@@ -76,7 +84,7 @@ class Lanes:
                     raise NetworkError(f"all {most} connections to {key[1]} were busy for {self._patience:.0f} s")
             self._counts[key[1]] += 1
         try:
-            lane = Lane(key, _new_session(key[2]))
+            lane = Lane(key, _new_session(key[2], self._dial))
         except BaseException:
             with self._lock:
                 self._counts[key[1]] -= 1
@@ -119,7 +127,7 @@ class Lanes:
             lane.session.close()
 
 
-def _new_session(context: object) -> requests.Session:
+def _new_session(context: object, dial: Dial | None) -> requests.Session:
     from http.cookiejar import DefaultCookiePolicy
 
     import requests
@@ -128,7 +136,7 @@ def _new_session(context: object) -> requests.Session:
     session.trust_env = False
     session.headers.clear()
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-    adapter = _adapter_class()(context)
+    adapter = _adapter_class()(context, dial)
     session.mount("https://", adapter)
     session.mount("http://", adapter)
     return session
@@ -141,9 +149,18 @@ def _adapter_class() -> Any:
     class Adapter(HTTPAdapter):
         """Connections with our own TLS context, onto which requests would otherwise load its bundle of authorities."""
 
-        def __init__(self, context: object) -> None:
+        def __init__(self, context: object, dial: Dial | None) -> None:
             self._context = context
+            self._dial = dial
             super().__init__(pool_connections=1, pool_maxsize=1)
+
+        def init_poolmanager(self, *words: Any, **options: Any) -> None:
+            super().init_poolmanager(*words, **options)
+            if self._dial is not None:
+                pools = zip(("http", "https"), pool_classes(), strict=True)
+                self.poolmanager.pool_classes_by_scheme = {
+                    scheme: functools.partial(pool, dial=self._dial) for scheme, pool in pools
+                }
 
         def cert_verify(self, conn: object, url: object, verify: object, cert: object) -> None:
             """Leaves certificates to the context."""

@@ -1,7 +1,19 @@
 """The one door to paramiko: connections to other hosts, and what flows over them."""
 
 from imgmove.wire.ssh.connection import Completed, RemoteListener, SshConnection
+from imgmove.wire.ssh.errors import NoSession
 from imgmove.wire.ssh.pool import SshHosts
+from imgmove.wire.ssh.sftp import Sftp, SftpFailure
 from imgmove.wire.ssh.streams import RemoteProcess, RemoteStream
 
-__all__ = ["Completed", "RemoteListener", "RemoteProcess", "RemoteStream", "SshConnection", "SshHosts"]
+__all__ = [
+    "NoSession",
+    "Completed",
+    "RemoteListener",
+    "RemoteProcess",
+    "RemoteStream",
+    "Sftp",
+    "SftpFailure",
+    "SshConnection",
+    "SshHosts",
+]

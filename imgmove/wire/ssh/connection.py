@@ -216,6 +216,12 @@ class SshConnection:
         if transport is not None:
             transport.close()
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether the connection stands at the moment."""
+        transport = self._transport
+        return transport is not None and transport.is_active()
+
     def _live(self) -> paramiko.Transport:
         """The connection, made anew when there is none or it broke."""
         with self._lock:

@@ -141,15 +141,16 @@ class CommandSocket:
             data = self._socket.recv(size)
         except ConnectionResetError:
             data = b""
-        if not data and self._ended_badly():
+        if not data and self._has_ended():
             raise OSError(errno.EPIPE, f"its ProxyCommand failed: {self._last_words}")
         return data
 
-    def _ended_badly(self) -> bool:
+    def _has_ended(self) -> bool:
         try:
-            return self._process.wait(_LAST_WORDS_SECONDS) != 0
+            self._process.wait(_LAST_WORDS_SECONDS)
         except subprocess.TimeoutExpired:
             return False
+        return True
 
     @property
     def _closed(self) -> bool:

@@ -1,0 +1,329 @@
+"""Files on another host over SFTP, as the `Files` port."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import posixpath
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
+
+from imgmove.errors import ImgmoveError, NetworkError, NotFound, ServerRefused, UsageError
+from imgmove.ports import FileStatus, FileWriter, Reader
+from imgmove.wire.files.remote_lock import LOCK_ENDING, RemoteLocks
+from imgmove.wire.files.remote_streams import IN_FLIGHT, RemoteReader, RemoteWriter
+from imgmove.wire.files.writers import TEMPORARY, lasting_name
+from imgmove.wire.ssh import NoSession, Sftp, SftpFailure, SshConnection
+
+Result = TypeVar("Result")
+
+_SENT = ".sent"
+"""How temporary names end; not as local ones do, which whoever works on that host may sweep away."""
+
+_PARTIAL = ".partial"
+_MOST_LANES = 4
+_FAR = 0.004
+"""Seconds of round trip from which one session's window holds a transfer back."""
+_ATTEMPTS = 3
+_DAY = 24 * 3600
+_KEPT_DAYS = 7
+
+
+class RemoteFiles:
+    """The file system of another host. Safe for many threads.
+
+    Paths that begin with ``~/`` are below the home folder there. Everything is done over SFTP: its answers say what was
+    done, so that a broken connection leaves no doubt, and a host needs no shell.
+
+    Args:
+        connection: to the host.
+        note: told what a person should know.
+    """
+
+    def __init__(self, connection: SshConnection, note: Callable[[str], None] = lambda _: None) -> None:
+        self.name = connection.name
+        self._connection = connection
+        self._lanes: dict[int, Sftp] = {}
+        self._most_lanes = 1
+        self._guard = threading.RLock()
+        self._is_measured = False
+        self._flows = 0
+        self._begun: set[str] = set()
+        self._swept: set[str] = set()
+        self._locks = RemoteLocks(self.lane, f"{socket.gethostname()} {os.getpid()}", note)
+        self._is_closed = False
+
+    # --- reading
+
+    def open(self, path: str, offset: int = 0) -> Reader:
+        """Opens a regular file for reading from ``offset`` on."""
+        return self._reader(path, offset, None)
+
+    def open_part(self, path: str, offset: int, size: int) -> Reader:
+        """Opens a part of a regular file; nothing beyond it is fetched."""
+        return self._reader(path, offset, size)
+
+    def read_at(self, path: str, offset: int, size: int) -> bytes:
+        """Up to ``size`` bytes from ``offset`` on, fewer only at the end."""
+
+        def read() -> bytes:
+            with contextlib.closing(self._reader(path, offset, size)) as reader:
+                return b"".join(iter(lambda: reader.read(size), b""))
+
+        return self._again(read)
+
+    def status(self, path: str) -> FileStatus | None:
+        """What lies at a path; None for nothing."""
+        found = self._again(lambda: self.lane().status(_plain(path)))
+        return None if found is None else FileStatus(found.is_folder, found.size, found.modified)
+
+    def list(self, path: str) -> Sequence[str]:
+        """The names in a folder, sorted, without those of files that are not committed."""
+        try:
+            names = self._again(lambda: [name for name, _ in self.lane().list(_plain(path))])
+        except NotFound:
+            return []
+        return sorted(name for name in names if not name.startswith(TEMPORARY))
+
+    # --- writing
+
+    def make_folder(self, path: str) -> None:
+        """Makes a folder with its parents."""
+        path = _plain(path)
+        missing: list[str] = []
+        while path and (found := self._again(lambda: self.lane().status(path))) is None:  # noqa: B023 - called at once
+            missing.append(path)
+            path = posixpath.dirname(path)
+        if path and found is not None and not found.is_folder:
+            raise ServerRefused(f"{self.name}: {path} is no folder")
+        for folder in reversed(missing):
+            try:
+                self.lane().make_folder(folder)
+            except SftpFailure:
+                # Somebody else may have been quicker.
+                if self.status(folder) is None:
+                    raise self.explained(folder) from None
+
+    def write(self, path: str, content: bytes) -> None:
+        """Replaces a small file in one step."""
+        writer = self.create(path)
+        try:
+            writer.write_at(0, content)
+            writer.commit()
+        finally:
+            writer.abort()
+
+    def create(self, path: str) -> FileWriter:
+        """Begins a file under a temporary name beside its final one.
+
+        Raises:
+            AccessDenied, ServerRefused: it can't be made, or would take the place of a device or pipe.
+        """
+        path = self._checked(path)
+        folder, name = posixpath.split(path)
+        unique = f"{os.getpid()}-{os.urandom(6).hex()}{_SENT}"
+        temporary = posixpath.join(folder, f"{TEMPORARY}{name[:120]}.{unique}")
+        with self._guard:
+            self._begun.add(temporary)
+        return RemoteWriter(self, path, temporary, 0, lambda: self._ended(temporary))
+
+    def resume(self, path: str, key: str) -> FileWriter:
+        """Goes on with a file that an earlier run of the same purpose left unfinished, or begins it.
+
+        Raises:
+            AccessDenied, ServerRefused: it can't be made, or would take the place of a device or pipe.
+        """
+        path = self._checked(path)
+        temporary = lasting_name(path, key)
+        lock = f"{temporary}{LOCK_ENDING}"
+        was_left = self._locks.take(lock)
+        try:
+            found = self._again(lambda: self.lane().status(temporary))
+            size = found.size if found else 0
+            if was_left:
+                # Whoever was killed may have had so much under way, of which any part may be missing.
+                size = max(0, size - IN_FLIGHT)
+            writer = RemoteWriter(self, path, temporary, size, lambda: self._locks.give_back(lock))
+            if found and size < found.size:
+                writer.truncate(size)
+            return writer
+        except BaseException:
+            self._locks.give_back(lock)
+            raise
+
+    def forget_others(self, path: str, key: str) -> None:
+        """Removes what earlier runs began for the same path under other keys, unless somebody is at it."""
+        folder, name = posixpath.split(_plain(path))
+        start = f"{TEMPORARY}{name[:120]}."
+        names = {item for item, _ in self._again(lambda: list(self.lane().list(folder or ".")))}
+        for item in names:
+            other = item.removeprefix(start).removesuffix(_PARTIAL)
+            is_for_path = item.startswith(start) and item.endswith(_PARTIAL) and "." not in other
+            if is_for_path and other.partition("-")[0] != key and f"{item}{LOCK_ENDING}" not in names:
+                self.remove(posixpath.join(folder, item))
+
+    def remove(self, path: str) -> None:
+        """Removes a file, if it is there."""
+        with contextlib.suppress(NotFound):
+            self._again(lambda: self.lane().remove(_plain(path)))
+
+    @contextlib.contextmanager
+    def lock(self, path: str) -> Iterator[None]:
+        """Holds a folder that exists against all others that lock it so."""
+        lock = posixpath.join(_plain(path), f"{TEMPORARY}index{LOCK_ENDING}")
+        self._locks.take(lock)
+        try:
+            yield
+        finally:
+            self._locks.give_back(lock)
+
+    def free_space(self, path: str) -> int | None:
+        """Bytes that may still be written below the nearest folder that exists; None where the host doesn't tell."""
+        path = _plain(path)
+        while path and self.status(path) is None:
+            path = posixpath.dirname(path)
+        try:
+            return self._again(lambda: self.lane().free_space(path or "."))
+        except (SftpFailure, NotFound):
+            return None
+
+    def close(self) -> None:
+        """Removes every file that was begun and not committed, but for those that a later run can go on with."""
+        with self._guard:
+            if self._is_closed:
+                return
+            left = list(self._begun)
+        with contextlib.suppress(ImgmoveError):
+            for temporary in left:
+                with contextlib.suppress(NotFound):
+                    self.lane().remove(temporary)
+        self._locks.close()
+        with self._guard:
+            self._is_closed = True
+            for lane in self._lanes.values():
+                lane.end()
+
+    # --- for the streams
+
+    def lane(self, number: int = 0) -> Sftp:
+        """One of the sessions, begun anew when it broke.
+
+        Raises:
+            ImgmoveError: there is none to be had.
+        """
+        with self._guard:
+            if self._is_closed:
+                raise NetworkError("the command has ended")
+            number %= self._most_lanes
+            lane = self._lanes.get(number)
+            if lane is None or lane.is_broken:
+                lane = self._opened(number)
+            return lane
+
+    @property
+    def lanes(self) -> int:
+        """How many sessions a transfer is spread over."""
+        return self._most_lanes
+
+    def share(self) -> int:
+        """Bytes that one transfer may have under way, so that all together stay within what a process may take."""
+        return max(IN_FLIGHT // 32, min(IN_FLIGHT, 2 * IN_FLIGHT // max(1, self._flows)))
+
+    def flow_began(self) -> None:
+        """A transfer shares the memory from now on."""
+        with self._guard:
+            self._flows += 1
+
+    def flow_ended(self) -> None:
+        """It doesn't any more."""
+        with self._guard:
+            self._flows -= 1
+
+    def explained(self, path: str, error: SftpFailure | None = None) -> ImgmoveError:
+        """The reason of a failure that the host did not give: a full disk is the likely one."""
+        if (space := self.free_space(posixpath.dirname(path) or ".")) is not None and space < 1 << 20:
+            return ServerRefused(f"{self.name}: {path}: no space left on the device")
+        return error or ServerRefused(f"{self.name}: {path}: it can't be made")
+
+    # --- what is below
+
+    def _opened(self, number: int) -> Sftp:
+        try:
+            lane = Sftp(self._connection)
+        except NoSession:
+            if not number:
+                raise
+            # The host takes no more; those that there are will do.
+            self._most_lanes = number
+            return self.lane(0)
+        self._lanes[number] = lane
+        if not self._is_measured:
+            self._is_measured = True
+            began = time.monotonic()
+            lane.status(".")
+            self._most_lanes = _MOST_LANES if time.monotonic() - began > _FAR else 1
+        return lane
+
+    def _reader(self, path: str, offset: int, size: int | None) -> RemoteReader:
+        reader = RemoteReader(self, _plain(path), offset, size)
+        try:
+            reader.begin()
+        except SftpFailure as error:
+            found = self.status(path)
+            if found is not None and found.is_folder:
+                raise UsageError(f"{self.name}: {path}: it is a folder") from None
+            raise error from None
+        return reader
+
+    def _checked(self, path: str) -> str:
+        """A path that may be written; what lies in the folder from killed runs is removed the first time."""
+        path = _plain(path)
+        found = self._again(lambda: self.lane().status(path))
+        if found is not None and not (found.is_file or found.is_folder):
+            raise ServerRefused(f"{self.name}: {path}: it is a device or pipe, not a file")
+        folder = posixpath.dirname(path)
+        with self._guard:
+            is_new = folder not in self._swept
+            self._swept.add(folder)
+        if is_new:
+            self._sweep(folder)
+        return path
+
+    def _sweep(self, folder: str) -> None:
+        try:
+            found = self._again(lambda: list(self.lane().list(folder or ".")))
+        except NotFound:
+            raise ServerRefused(f"{self.name}: {folder}: no such folder to write to") from None
+        for name, status in found:
+            days = (time.time() - status.modified) / _DAY
+            is_left = name.endswith(_SENT) and days > 1
+            if name.startswith(TEMPORARY) and (
+                is_left or (name.endswith((_PARTIAL, LOCK_ENDING)) and days > _KEPT_DAYS)
+            ):
+                self.remove(posixpath.join(folder, name))
+
+    def _ended(self, temporary: str) -> None:
+        with self._guard:
+            self._begun.discard(temporary)
+
+    def _again(self, ask: Callable[[], Result]) -> Result:
+        """Asks once more over a new connection when one broke; for what may be asked twice."""
+        for _ in range(_ATTEMPTS - 1):
+            with contextlib.suppress(NetworkError):
+                return ask()
+            self._check_open()
+        return ask()
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise NetworkError("the command has ended")
+
+
+def _plain(path: str) -> str:
+    """A path as SFTP has it, where all that is relative is below the home folder."""
+    if path in ("~", ".", ""):
+        return "."
+    return path[2:].lstrip("/") or "." if path.startswith("~/") else path

@@ -1,0 +1,193 @@
+"""Locks on a host that is reached over SFTP, which has none: files that only one can make.
+
+Each says who holds it, and is written to again and again as long as it is held. One that nobody writes to any more was
+left by somebody who was killed, and is taken over with a note.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import time
+from collections.abc import Callable
+
+from imgmove.errors import ImgmoveError, NetworkError, NotFound
+from imgmove.wire.ssh.sftp import CREATE, EXCLUSIVE, READ, WRITE, Sftp, SftpFailure
+
+LOCK_ENDING = ".lock"
+
+_BEAT = 5.0
+_STALE = 20.0
+"""Seconds without a sign of life after which a lock counts as left; several beats."""
+_SHORTEST_WAIT, _LONGEST_WAIT = 0.02, 0.5
+_LARGEST = 200
+
+
+class RemoteLocks:
+    """The locks of one process on one host.
+
+    Args:
+        lane: gives a session.
+        owner: this machine and process, as ``HOST PID``.
+        note: told when a lock is taken over.
+    """
+
+    def __init__(self, lane: Callable[[], Sftp], owner: str, note: Callable[[str], None]) -> None:
+        self._lane = lane
+        self._owner = owner
+        self._note = note
+        self._held: dict[str, str] = {}
+        self._changed = threading.Condition()
+        self._is_closed = False
+        self._has_thread = False
+
+    def take(self, path: str) -> bool:
+        """Waits until nobody else has the lock, and takes it.
+
+        Returns:
+            Whether it was left by somebody who was killed.
+
+        Raises:
+            NetworkError: the command has ended.
+            ImgmoveError: no lock can be made there.
+        """
+        mine = f"{self._owner} {os.urandom(8).hex()}"
+        self._wait_for_own(path, mine)
+        was_left = False
+        pause, since = _SHORTEST_WAIT, time.monotonic()
+        seen: str | None = None
+        try:
+            while not self._made(path, mine):
+                content = self._read(path)
+                if content != seen:
+                    seen, since = content, time.monotonic()
+                if content and (self._is_dead(content) or time.monotonic() - since > _STALE):
+                    was_left = self._removed(path, content) or was_left
+                    continue
+                self._pause(pause)
+                pause = min(2 * pause, _LONGEST_WAIT)
+        except BaseException:
+            self._forget(path)
+            raise
+        return was_left
+
+    def give_back(self, path: str) -> None:
+        """Lets the next one have it. Where the host can't be reached, the lock will count as left."""
+        with contextlib.suppress(ImgmoveError):
+            self._lane().remove(path)
+        self._forget(path)
+
+    def close(self) -> None:
+        """Gives back whatever is still held."""
+        for path in list(self._held):
+            self.give_back(path)
+        with self._changed:
+            self._is_closed = True
+            self._changed.notify_all()
+
+    def _pause(self, seconds: float) -> None:
+        time.sleep(seconds)
+        if self._is_closed:
+            raise NetworkError("the command has ended")
+
+    def _wait_for_own(self, path: str, mine: str) -> None:
+        """Waits for other threads, which no file is needed for."""
+        with self._changed:
+            while path in self._held:
+                self._changed.wait()
+            self._held[path] = mine
+            if not self._has_thread:
+                self._has_thread = True
+                threading.Thread(target=self._beat, name="imgmove-locks", daemon=True).start()
+
+    def _forget(self, path: str) -> None:
+        with self._changed:
+            self._held.pop(path, None)
+            self._changed.notify_all()
+
+    def _made(self, path: str, mine: str) -> bool:
+        lane = self._lane()
+        try:
+            handle = lane.open(path, WRITE | CREATE | EXCLUSIVE)
+        except SftpFailure:
+            # It lies there already. Our own may: the connection broke before we heard of it.
+            content = self._read(path)
+            if content is None:
+                if lane.status(os.path.dirname(path) or ".") is not None and lane.status(path) is None:
+                    return self._made_now(lane, path, mine)
+                raise
+            return mine in content
+        self._fill(lane, handle, path, mine, 0)
+        return True
+
+    def _made_now(self, lane: Sftp, path: str, mine: str) -> bool:
+        """It went away just now, or the host refuses for another reason, which this then tells."""
+        self._fill(lane, lane.open(path, WRITE | CREATE | EXCLUSIVE), path, mine, 0)
+        return True
+
+    def _fill(self, lane: Sftp, handle: bytes, path: str, mine: str, beat: int) -> None:
+        try:
+            lane.finish(lane.write(handle, 0, f"{mine} {beat:08d}\n".encode()), path)
+        finally:
+            lane.close(handle)
+
+    def _read(self, path: str) -> str | None:
+        lane = self._lane()
+        try:
+            handle = lane.open(path, READ)
+        except NotFound:
+            return None
+        try:
+            return lane.content(lane.read(handle, 0, _LARGEST), path).decode("utf-8", "replace")
+        finally:
+            lane.close(handle)
+
+    def _is_dead(self, content: str) -> bool:
+        """Whether a lock's owner was a process of this machine that has ended."""
+        host, _, rest = content.partition(" ")
+        pid = rest.partition(" ")[0]
+        if host != self._owner.partition(" ")[0] or not pid.isdigit():
+            return False
+        try:
+            os.kill(int(pid), 0)
+        except ProcessLookupError:
+            return True
+        except (PermissionError, OverflowError):
+            return False
+        # A thread of ours that gave it up without being heard, as when the connection broke.
+        return int(pid) == os.getpid() and not any(mine in content for mine in self._held.values())
+
+    def _removed(self, path: str, content: str) -> bool:
+        """Takes away a lock that was left; another one that was just made in its place is put back."""
+        aside = f"{path}.{os.urandom(6).hex()}"
+        lane = self._lane()
+        try:
+            lane.rename(path, aside)
+        except NotFound:
+            return False
+        moved = self._read(aside)
+        if moved is not None and moved.rsplit(" ", 1)[0] != content.rsplit(" ", 1)[0]:
+            lane.rename(aside, path)
+            return False
+        with contextlib.suppress(NotFound):
+            lane.remove(aside)
+        who = " ".join(content.split()[:2]) or "somebody"
+        self._note(f"{lane.name}: {path} was left by {who}, which is gone; taken over")
+        return True
+
+    def _beat(self) -> None:
+        beat = 0
+        while True:
+            with self._changed:
+                if self._is_closed:
+                    return
+                self._changed.wait(_BEAT)
+                held = dict(self._held)
+            beat += 1
+            for path, mine in held.items():
+                with contextlib.suppress(ImgmoveError):
+                    content = self._read(path)
+                    if content is not None and mine in content and path in self._held:
+                        lane = self._lane()
+                        self._fill(lane, lane.open(path, WRITE), path, mine, beat)

@@ -1,0 +1,299 @@
+"""Content on its way from and to another host: several requests under way, as many as are worth it and no more."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from imgmove.errors import ImgmoveError, NetworkError, NotFound, ServerRefused
+from imgmove.wire.ssh.sftp import CREATE, READ, WRITE, Sftp, SftpFailure
+
+if TYPE_CHECKING:
+    from imgmove.wire.files.remote import RemoteFiles
+
+IN_FLIGHT = 8 << 20
+"""Bytes of one transfer that may be under way at a time, at most."""
+
+_FIRST = 2
+_FOREVER = 1 << 62
+
+Answer = Future[tuple[int, bytes]]
+
+
+class RemoteReader:
+    """A file that is read ahead, from where it stands to where it is to end. For one thread.
+
+    Args:
+        files: the host.
+        size: bytes that are wanted; None for all that there are.
+    """
+
+    def __init__(self, files: RemoteFiles, path: str, offset: int, size: int | None) -> None:
+        self._files = files
+        self._path = path
+        self._asked = self._position = offset
+        self._end = offset + size if size is not None else _FOREVER
+        self._handles: dict[Sftp, bytes] = {}
+        self._under_way: deque[tuple[Sftp, int, int, Answer]] = deque()
+        self._ready = b""
+        self._depth = _FIRST
+        self._turn = 0
+        self._is_open = False
+
+    def begin(self) -> None:
+        """Opens the file and learns where it ends."""
+        lane = self._files.lane()
+        handle = self._handle(lane)
+        self._files.flow_began()
+        self._is_open = True
+        if self._end == _FOREVER:
+            self._end = lane.size(handle, self._path)
+
+    def read(self, size: int = -1, /) -> bytes:
+        """The next bytes."""
+        if size < 0:
+            return b"".join(iter(lambda: self.read(1 << 20), b""))
+        if not self._ready and size:
+            self._ask()
+            if not self._under_way:
+                return b""
+            self._ready = self._next()
+            self._depth += 1
+            self._ask()
+        data, self._ready = self._ready[:size], self._ready[size:]
+        self._position += len(data)
+        return data
+
+    def close(self) -> None:
+        """Gives back what it holds; safe to call twice."""
+        for lane, handle in self._handles.items():
+            with contextlib.suppress(ImgmoveError):
+                lane.close(handle)
+        self._handles.clear()
+        if self._is_open:
+            self._is_open = False
+            self._files.flow_ended()
+
+    def _ask(self) -> None:
+        """Asks for what lies ahead; the more, the longer somebody goes on reading."""
+        share = self._files.share()
+        while self._asked < self._end and len(self._under_way) < self._depth:
+            lane = self._files.lane(self._turn)
+            size = min(lane.largest, self._end - self._asked)
+            if self._under_way and (len(self._under_way) + 1) * size > share:
+                self._depth = len(self._under_way)
+                return
+            self._turn += 1
+            answer = lane.read(self._handle(lane), self._asked, size)
+            self._under_way.append((lane, self._asked, size, answer))
+            self._asked += size
+
+    def _next(self) -> bytes:
+        lane, offset, size, answer = self._under_way.popleft()
+        data = lane.content(answer, self._path)
+        if len(data) == size:
+            return data
+        parts = [data]
+        while data and (missing := size - sum(map(len, parts))):
+            # The host gave less than was asked for, which is its right.
+            start = offset + size - missing
+            data = lane.content(lane.read(self._handle(lane), start, missing), self._path)
+            parts.append(data)
+        if not data:
+            # The file has become shorter, so nothing of what lies behind it can be had.
+            self._under_way.clear()
+            self._end = self._asked = offset + sum(map(len, parts))
+        return b"".join(parts)
+
+    def _handle(self, lane: Sftp) -> bytes:
+        if lane not in self._handles:
+            self._handles[lane] = lane.open(self._path, READ)
+        return self._handles[lane]
+
+
+@dataclass
+class _Piece:
+    """Bytes that were sent, and are kept until the host says that it has them."""
+
+    offset: int
+    data: bytes
+    lane: Sftp | None = None
+    answer: Answer | None = None
+
+
+class RemoteWriter:
+    """A file under a temporary name. What the host did not confirm is sent again over the next connection.
+
+    Args:
+        path: its name when it is whole.
+        temporary: its name until then.
+        size: what it holds already.
+        closed: called once, when it is done with.
+    """
+
+    def __init__(self, files: RemoteFiles, path: str, temporary: str, size: int, closed: Callable[[], None]) -> None:
+        self._files = files
+        self._path = path
+        self._temporary = temporary
+        self._size = size
+        self._on_close = closed
+        self._lock = threading.RLock()
+        self._handles: dict[Sftp, bytes] = {}
+        self._pieces: deque[_Piece] = deque()
+        self._flying = 0
+        self._turn = 0
+        self._is_open = True
+        files.flow_began()
+        try:
+            self._handle(files.lane())
+        except BaseException:
+            files.flow_ended()
+            raise
+
+    def write_at(self, offset: int, data: bytes) -> None:
+        """Sends ``data`` on its way; a failure may be told by a later call."""
+        with self._lock:
+            self._check_open()
+            self._send_again()
+            view = memoryview(data)
+            largest = self._files.lane().largest
+            while view:
+                while self._flying and self._flying + len(view[:largest]) > self._files.share():
+                    self._settle()
+                piece = _Piece(offset, bytes(view[:largest]))
+                # Among the pieces before it is sent: whatever happens, it is not forgotten.
+                self._pieces.append(piece)
+                self._flying += len(piece.data)
+                offset += len(piece.data)
+                self._size = max(self._size, offset)
+                view = view[len(piece.data) :]
+                with contextlib.suppress(NetworkError):
+                    self._send(piece)
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        """What was written there."""
+        with self._lock:
+            self._drain()
+        return self._files.read_at(
+            self._temporary if self._temporary.startswith("/") else f"~/{self._temporary}", offset, size
+        )
+
+    @property
+    def size(self) -> int:
+        """Bytes from the start to the furthest one written."""
+        return self._size
+
+    def truncate(self, size: int) -> None:
+        """Cuts the file, or lengthens it with a hole."""
+        with self._lock:
+            self._drain()
+            lane = self._files.lane()
+            lane.truncate(self._handle(lane), size, self._path)
+            self._size = size
+
+    def commit(self, path: str = "") -> None:
+        """Makes the file appear under its name, or another one, with all bytes on the disk as far as the host can."""
+        final = (path or self._path).removeprefix("~/")
+        with self._lock:
+            self._check_open()
+            self._drain()
+            lane = self._files.lane()
+            lane.sync(self._handle(lane), self._path)
+            try:
+                lane.rename(self._temporary, final)
+            except NotFound:
+                # It may have been renamed by a request whose answer was lost.
+                found = lane.status(final)
+                if found is None or found.size != self._size:
+                    raise
+            self._close()
+
+    def keep(self) -> None:
+        """Leaves the file for a later run."""
+        with self._lock:
+            if not self._is_open:
+                return
+            try:
+                self._drain()
+            except ImgmoveError:
+                # What lies there may have holes; its lock stays, and tells the next one.
+                self._close(is_sure=False)
+            else:
+                self._close()
+
+    def abort(self) -> None:
+        """Removes what was not committed."""
+        with self._lock:
+            if not self._is_open:
+                return
+            self._pieces.clear()
+            try:
+                self._files.lane().remove(self._temporary)
+            except NotFound:
+                pass
+            except ImgmoveError:
+                self._close(is_sure=False)
+                return
+            self._close()
+
+    def _send(self, piece: _Piece) -> None:
+        lane = self._files.lane(self._turn)
+        self._turn += 1
+        piece.lane, piece.answer = None, None
+        piece.answer = lane.write(self._handle(lane), piece.offset, piece.data)
+        piece.lane = lane
+
+    def _send_again(self) -> None:
+        for piece in self._pieces:
+            if piece.lane is None or piece.lane.is_broken:
+                self._send(piece)
+
+    def _settle(self) -> None:
+        """Waits for the oldest piece."""
+        piece = self._pieces[0]
+        if piece.answer is None or piece.lane is None:
+            self._send(piece)
+        assert piece.answer is not None
+        assert piece.lane is not None
+        try:
+            piece.lane.finish(piece.answer, self._path)
+        except SftpFailure as error:
+            raise self._files.explained(self._path, error) from None
+        self._pieces.popleft()
+        self._flying -= len(piece.data)
+
+    def _drain(self) -> None:
+        self._send_again()
+        while self._pieces:
+            self._settle()
+
+    def _handle(self, lane: Sftp) -> bytes:
+        if lane not in self._handles:
+            for other in [item for item in self._handles if item.is_broken]:
+                del self._handles[other]
+            try:
+                self._handles[lane] = lane.open(self._temporary, READ | WRITE | CREATE)
+            except NotFound:
+                raise ServerRefused(f"{lane.name}: {self._path}: no such folder to write to") from None
+            except SftpFailure as error:
+                raise self._files.explained(self._path, error) from None
+        return self._handles[lane]
+
+    def _check_open(self) -> None:
+        if not self._is_open:
+            raise ServerRefused(f"{self._path}: the file is closed already")
+
+    def _close(self, *, is_sure: bool = True) -> None:
+        self._is_open = False
+        for lane, handle in self._handles.items():
+            with contextlib.suppress(ImgmoveError):
+                lane.close(handle)
+        self._handles.clear()
+        self._files.flow_ended()
+        if is_sure:
+            self._on_close()

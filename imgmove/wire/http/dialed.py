@@ -1,0 +1,66 @@
+"""HTTP over connections that somebody else makes, such as a host that reaches a registry which we don't."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+Dial = Callable[[str, int], Any]
+"""Connects to a host and port; what it gives has the methods of a socket."""
+
+
+@functools.cache
+def pool_classes() -> tuple[Any, Any]:
+    """urllib3's pools for HTTP and HTTPS, whose connections are made by the ``dial`` that they are given."""
+    from urllib3.connection import HTTPConnection
+    from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+    from urllib3.util.ssltransport import SSLTransport
+
+    class Connection(HTTPConnection):
+        """A connection that was dialed."""
+
+        def __init__(self, *words: Any, dial: Dial, ssl_context: Any = None, **options: Any) -> None:
+            for name in (
+                "cert_file",
+                "cert_reqs",
+                "ca_certs",
+                "ca_cert_dir",
+                "key_file",
+                "key_password",
+                "ssl_version",
+            ):
+                options.pop(name, None)
+            for name in ("ca_cert_data", "assert_hostname", "assert_fingerprint", "server_hostname"):
+                options.pop(name, None)
+            super().__init__(*words, **options)
+            self._dial = dial
+            self._context = ssl_context
+
+        def connect(self) -> None:
+            """Dials, and speaks TLS with whoever answers where that is wanted."""
+            stream = self._dial(self.host, self.port)
+            try:
+                # TLS inside another connection needs no socket of the system's.
+                self.sock = SSLTransport(stream, self._context, self.host) if self._context is not None else stream
+            except BaseException:
+                stream.close()
+                raise
+            self.is_verified = self._context is not None
+
+        @property
+        def is_connected(self) -> bool:
+            """Whether there is a connection; that it was closed meanwhile shows when it is used."""
+            return self.sock is not None
+
+    class Plain(HTTPConnectionPool):
+        ConnectionCls = Connection
+
+    class Secure(HTTPSConnectionPool):
+        ConnectionCls = Connection  # type: ignore[assignment]
+
+        def _validate_conn(self, conn: Any) -> None:
+            if conn.sock is None:
+                conn.connect()
+
+    return Plain, Secure
