@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from imgmove.errors import MalformedContent, Truncated
-from imgmove.ports import Files, Reader
+from imgmove.ports import Files, PartOpener, Reader
 from imgmove.rootfs.pax import make_record, read_records
 from imgmove.streams import BLOCK as READ_BLOCK
 
@@ -33,6 +33,7 @@ _KINDS: Mapping[bytes, Kind] = {
     b"5": "folder",
 }
 _BUFFER = 64 << 10
+_FAR_BUFFER = 4 << 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,13 +75,15 @@ class FileStream:
         self._position = 0
         self._start = 0
         self._buffer = b""
+        # Headers mostly stand alone between large files.
+        self._ahead = _FAR_BUFFER if isinstance(files, PartOpener) else _BUFFER
 
     def read(self, size: int) -> bytes:
         """The next bytes."""
         begin = self._position - self._start
         if begin < 0 or begin + size > len(self._buffer):
             self._start, begin = self._position, 0
-            self._buffer = self._files.read_at(self._path, self._position, max(size, _BUFFER))
+            self._buffer = self._files.read_at(self._path, self._position, max(size, self._ahead))
         data = self._buffer[begin : begin + size]
         self._position += len(data)
         return data

@@ -38,6 +38,7 @@ from imgmove.settings import Settings
 from imgmove.streams import BytesReader
 from tests.images import BuiltImage, build_artifact, build_image, build_index
 from tests.quirks import RegistryServer
+from tests.real.sshd import RealSshd
 
 BLOB = random.Random(3).randbytes(300_000)
 
@@ -48,6 +49,7 @@ class Place:
 
     location: Callable[[Path, RegistryServer], str]
     name: str = "app:1"
+    is_remote: bool = False
 
 
 PLACES = {
@@ -56,6 +58,11 @@ PLACES = {
     "compressed archive": Place(lambda folder, _: f"oci-archive:{folder / 'x.tar.gz'}"),
     "bundle": Place(lambda folder, _: f"bundle:{folder / 'x.bundle'}"),
     "registry": Place(lambda _, server: f"{server.host}/team/app", name="1"),
+    "layout over SSH": Place(lambda folder, _: f"oci+ssh://HOST{folder / 'layout'}", is_remote=True),
+    "archive over SSH": Place(lambda folder, _: f"oci-archive+ssh://HOST{folder / 'x.tar'}", is_remote=True),
+    "compressed archive over SSH": Place(
+        lambda folder, _: f"docker-archive+ssh://HOST{folder / 'x.tar.gz'}", is_remote=True
+    ),
 }
 
 
@@ -87,9 +94,15 @@ class Opener:
 
 
 @pytest.fixture
-def opener(place: Place, tmp_path: Path, registry: RegistryServer, settings: Settings) -> Iterator[Opener]:
+def opener(
+    place: Place, tmp_path: Path, registry: RegistryServer, settings: Settings, request: pytest.FixtureRequest
+) -> Iterator[Opener]:
+    text = place.location(tmp_path, registry)
+    if place.is_remote:
+        sshd: RealSshd = request.getfixturevalue("sshd")
+        text, settings = text.replace("HOST", sshd.host), sshd.settings(settings)
     with ExitStack() as stack:
-        yield Opener(place.location(tmp_path, registry), settings, stack)
+        yield Opener(text, settings, stack)
 
 
 def put(destination: Destination, images: list[tuple[BuiltImage, tuple[str, ...]]]) -> None:

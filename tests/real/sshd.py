@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import getpass
 import os
+import pwd
 import shutil
 import socket
 import subprocess
@@ -109,6 +110,11 @@ def run_sshd(folder: Path, *lines: str, sftp: bool = True, port: int | None = No
     program = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin")
     assert program
     if os.getuid() == 0:
+        try:
+            pwd.getpwnam("sshd")
+        except KeyError:
+            # Its package makes one; without it sshd refuses to start.
+            pytest.skip("sshd needs a user of the name sshd, which this machine has not")
         Path("/run/sshd").mkdir(mode=0o755, parents=True, exist_ok=True)
     port = port or _free_port()
     folder.mkdir(parents=True, exist_ok=True)

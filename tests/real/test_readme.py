@@ -22,6 +22,7 @@ from imgmove.wire.files import LocalFiles
 from tests.images import BuiltImage, build_image, build_index, make_manifest_from
 from tests.real.engines import RealEngine
 from tests.real.fixtures import RealRegistry
+from tests.real.sshd import RealSshd
 
 # One worker has all engines.
 pytestmark = [pytest.mark.real, pytest.mark.xdist_group("engines")]
@@ -49,9 +50,12 @@ def engines(docker20: RealEngine, podman4: RealEngine, environment: dict[str, st
 
 @pytest.fixture
 def prepared(
-    plain_registry: RealRegistry, engines: None, environment: dict[str, str], tmp_path: Path
+    plain_registry: RealRegistry, engines: None, sshd: RealSshd, environment: dict[str, str], tmp_path: Path
 ) -> dict[str, str]:
     """A registry that holds what the recipes speak of, and the texts that stand for it."""
+    ssh = Path(environment["HOME"], ".ssh")
+    ssh.mkdir()
+    (ssh / "config").write_text(f"IdentityFile {sshd.key}\nUserKnownHostsFile {sshd.known_hosts}\n")
     run = f"{plain_registry.host}/readme{uuid.uuid4().hex[:8]}"
     layout = Layout.writable(LocalFiles(), str(tmp_path / "seed"))
     build_index("linux/amd64", "linux/arm64", attested=True).put(layout, "multi:1")
@@ -82,6 +86,9 @@ def prepared(
         "import /mnt/vm": "import ./vm",
         "virt-tar-out -a disk.qcow2 / -": "tar -C vm -c .",
         "ssh edge1 docker load": "cat > /dev/null",
+        "ops@bastion.example.com": sshd.host,
+        "ops@store.example.com": sshd.host,
+        "/srv/images": str(tmp_path / "images"),
         "imgmove ": f"{sys.executable} -m imgmove ",
     }
 

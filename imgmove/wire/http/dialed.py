@@ -6,6 +6,8 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
+_KNOWN = frozenset({"host", "port", "timeout", "source_address", "blocksize", "socket_options"})
+
 Dial = Callable[[str, int], Any]
 """Connects to a host and port; what it gives has the methods of a socket."""
 
@@ -21,19 +23,9 @@ def pool_classes() -> tuple[Any, Any]:
         """A connection that was dialed."""
 
         def __init__(self, *words: Any, dial: Dial, ssl_context: Any = None, **options: Any) -> None:
-            for name in (
-                "cert_file",
-                "cert_reqs",
-                "ca_certs",
-                "ca_cert_dir",
-                "key_file",
-                "key_password",
-                "ssl_version",
-            ):
-                options.pop(name, None)
-            for name in ("ca_cert_data", "assert_hostname", "assert_fingerprint", "server_hostname"):
-                options.pop(name, None)
-            super().__init__(*words, **options)
+            # What else urllib3 says of TLS is in the context already.
+            known = {name: value for name, value in options.items() if name in _KNOWN}
+            super().__init__(*words, **known)
             self._dial = dial
             self._context = ssl_context
 

@@ -1,0 +1,405 @@
+"""Layouts, archives and registries by way of a real sshd: what it costs, what it survives, and what it says."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import re
+import socket
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from imgmove.endpoints.layout import Layout
+from imgmove.wire.files import LocalFiles
+from imgmove.wire.files.remote import RemoteFiles
+from imgmove.wire.ssh import SshHosts
+from tests.images import BuiltImage, build_image
+from tests.real.fixtures import RealRegistry
+from tests.real.sshd import RealSshd, make_key, run_sshd
+
+pytestmark = pytest.mark.real
+
+LAYERS = [{f"file{number}": random.Random(number).randbytes(3 << 20)} for number in range(4)]
+
+
+def run(environment: dict[str, str], sshd: RealSshd, *words: object) -> subprocess.CompletedProcess[str]:
+    """Runs imgmove without a terminal."""
+    command = [sys.executable, "-m", "imgmove", str(words[0]), *sshd.options, *map(str, words[1:])]
+    return subprocess.run(command, capture_output=True, text=True, env=environment, start_new_session=True)
+
+
+def make(folder: Path, image: BuiltImage, name: str) -> str:
+    """An image in a local layout."""
+    image.put(Layout.writable(LocalFiles(), str(folder)), name)
+    return f"oci:{folder}:{name}"
+
+
+class Counter:
+    """A TCP proxy that counts what goes through, both ways."""
+
+    def __init__(self, port: int) -> None:
+        self.count = 0
+        self._target = port
+        self._lock = threading.Lock()
+        self._server = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._server.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                here, _ = self._server.accept()
+                threading.Thread(target=self._serve, args=(here,), daemon=True).start()
+
+    def _serve(self, here: socket.socket) -> None:
+        with here, socket.create_connection(("127.0.0.1", self._target)) as there:
+            back = threading.Thread(target=self._carry, args=(there, here), daemon=True)
+            back.start()
+            self._carry(here, there)
+            back.join()
+
+    def _carry(self, source: socket.socket, sink: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(1 << 16):
+                with self._lock:
+                    self.count += len(data)
+                sink.sendall(data)
+        for end in (source, sink):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        self._server.close()
+
+
+@contextmanager
+def counted(sshd: RealSshd) -> Iterator[tuple[RealSshd, Counter]]:
+    """The same host by way of a counter."""
+    counter = Counter(sshd.port)
+    known = sshd.folder / f"known{counter.port}"
+    known.write_text(sshd.known_hosts.read_text().replace(f":{sshd.port} ", f":{counter.port} "))
+    try:
+        yield replace(sshd, port=counter.port, known_hosts=known), counter
+    finally:
+        counter.close()
+
+
+@pytest.mark.parametrize("kind", ["oci", "oci-archive"])
+def test_only_what_is_missing_is_moved(sshd: RealSshd, environment: dict[str, str], tmp_path: Path, kind: str) -> None:
+    one, two = build_image(LAYERS[:3]), build_image(LAYERS)
+    make(tmp_path / "local", one, "app:1")
+    make(tmp_path / "local", two, "app:2")
+    missing = sum(len(content) for digest, content in two.blobs.items() if digest not in one.blobs)
+    with counted(sshd) as (host, counter):
+
+        def cost(*words: str) -> int:
+            counter.count = 0
+            done = run(environment, host, "copy", "-q", *words)
+            assert done.returncode == 0, done.stderr
+            return counter.count
+
+        far = f"oci+ssh://{host.host}{tmp_path / 'far'}"
+        cost(f"oci:{tmp_path / 'local'}:app:1", f"{far}:app:1")
+        assert cost(f"oci:{tmp_path / 'local'}:app:2", f"{far}:app:2") < missing * 1.03 + (64 << 10)
+        assert cost(f"oci:{tmp_path / 'local'}:app:2", f"{far}:app:2") < 64 << 10
+        if kind == "oci-archive":
+            far = f"oci-archive+ssh://{host.host}{tmp_path / 'far.tar'}"
+            words = [f"oci:{tmp_path / 'local'}:app:{number}" for number in (1, 2)]
+            whole = sum(len(content) for content in {**one.blobs, **two.blobs}.values())
+            assert cost(*words, far) < whole * 1.03 + (64 << 10)
+        cost(f"{far}:app:1", f"oci:{tmp_path / 'back'}:app:1")
+        assert cost(f"{far}:app:2", f"oci:{tmp_path / 'back'}:app:2") < missing * 1.03 + (64 << 10)
+        assert cost(f"{far}:app:2", f"oci:{tmp_path / 'back'}:app:2") < 64 << 10
+
+
+def leftovers(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob(".imgmove-*"))
+
+
+def whole_blobs(folder: Path) -> bool:
+    """Whether every blob that shows has the content of its name."""
+    import hashlib
+
+    blobs = [path for path in folder.glob("blobs/sha256/*") if not path.name.startswith(".imgmove-")]
+    return all(hashlib.sha256(path.read_bytes()).hexdigest() == path.name for path in blobs)
+
+
+def begin(environment: dict[str, str], sshd: RealSshd, *words: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "imgmove", "copy", *sshd.options, *words]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+
+
+@pytest.mark.parametrize("writing", [True, False], ids=["writing", "reading"])
+def test_a_cut_connection_is_gone_on_with(tmp_path: Path, environment: dict[str, str], writing: bool) -> None:
+    local = make(tmp_path / "local", build_image(LAYERS), "app:1")
+    with run_sshd(tmp_path / "sshd") as sshd:
+        far = f"oci+ssh://{sshd.host}{tmp_path / ('far' if writing else 'local')}:app:1"
+        words = (local, far) if writing else (far, f"oci:{tmp_path / 'far'}:app:1")
+        process = begin(environment, sshd, "--limit-rate", "2M", *words)
+        # What is read is soon all under way, so that there is nothing to cut a second time.
+        cuts, wanted = 0, 2 if writing else 1
+        while process.poll() is None and cuts < wanted:
+            moved = sum(path.stat().st_size for path in (tmp_path / "far").rglob("*") if path.is_file())
+            if moved > (cuts + 1) * (2 << 20):
+                cuts += sshd.cut()
+                assert whole_blobs(tmp_path / "far")
+            time.sleep(0.05)
+        _, said = process.communicate()
+        assert process.returncode == 0, said
+        assert cuts == wanted
+        done = run(environment, sshd, "verify", f"oci:{tmp_path / 'far'}:app:1")
+        assert done.returncode == 0, done.stderr
+        assert leftovers(tmp_path / "far") == []
+
+
+@pytest.mark.parametrize("kind", ["oci", "oci-archive"])
+def test_a_killed_run_is_gone_on_with(tmp_path: Path, sshd: RealSshd, environment: dict[str, str], kind: str) -> None:
+    image = build_image([{"big": random.Random(9).randbytes(30 << 20)}])
+    local = make(tmp_path / "local", image, "app:1")
+    place = tmp_path / ("far" if kind == "oci" else "far.tar")
+    process = begin(environment, sshd, "--limit-rate", "8M", local, f"{kind}+ssh://{sshd.host}{place}:app:1")
+    while process.poll() is None:
+        moved = sum(path.stat().st_size for path in tmp_path.rglob(".imgmove-*.partial"))
+        if moved > 18 << 20:
+            process.kill()
+        time.sleep(0.05)
+    process.communicate()
+    assert process.returncode == -9
+    assert whole_blobs(tmp_path / "far")
+    assert not (tmp_path / "far.tar").exists()
+    with counted(sshd) as (host, counter):
+        done = run(environment, host, "copy", local, f"{kind}+ssh://{host.host}{place}:app:1")
+        assert done.returncode == 0, done.stderr
+        assert "taken over" in done.stderr
+        if kind == "oci":
+            # Sent anew: what was missing, and what may have been under way; what lies there is read once to be hashed.
+            assert counter.count < 33 << 20
+    assert leftovers(tmp_path) == []
+    check = run(environment, sshd, "verify", f"{kind}:{place}")
+    assert check.returncode == 0, check.stderr
+
+
+# --- what is refused, and how
+
+
+def refused(done: subprocess.CompletedProcess[str], status: int, *words: str) -> None:
+    assert done.returncode == status, done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+    for word in words:
+        assert word in done.stderr
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> str:
+    return make(tmp_path / "small", build_image(), "app:1")
+
+
+def test_a_host_that_does_not_let_us_in(
+    sshd: RealSshd, small: str, environment: dict[str, str], tmp_path: Path
+) -> None:
+    far = f"oci+ssh://{sshd.host}{tmp_path / 'far'}"
+    make_key(tmp_path / "other")
+    refused(run(environment, replace(sshd, key=tmp_path / "other"), "copy", small, far), 6, "lets nobody in")
+    (tmp_path / "none").touch()
+    unknown = run(environment, replace(sshd, known_hosts=tmp_path / "none"), "copy", small, far)
+    refused(unknown, 6, "is not known: ssh-ed25519 SHA256:", "ssh-keyscan")
+    words = (tmp_path / "other.pub").read_text().split()[:2]
+    (tmp_path / "changed").write_text(f"[127.0.0.1]:{sshd.port} {' '.join(words)}\n")
+    changed = run(environment, replace(sshd, known_hosts=tmp_path / "changed"), "copy", small, far)
+    refused(changed, 6, "another one than before", "ssh-keygen")
+    make_key(tmp_path / "locked", "s3cret")
+    locked = run(environment, replace(sshd, key=tmp_path / "locked"), "copy", small, far)
+    refused(locked, 6, "needs a passphrase, and there is no terminal")
+    refused(run(environment, replace(sshd, key=tmp_path / "gone"), "copy", small, far), 2, "no such file")
+    assert not (tmp_path / "far").exists()
+
+
+def test_no_sftp(small: str, environment: dict[str, str], tmp_path: Path) -> None:
+    with run_sshd(tmp_path / "sshd", sftp=False) as sshd:
+        refused(run(environment, sshd, "copy", small, f"oci+ssh://{sshd.host}{tmp_path / 'far'}"), 1, "offers no SFTP")
+
+
+def test_no_right_to_write(small: str, environment: dict[str, str], tmp_path: Path) -> None:
+    with run_sshd(tmp_path / "sshd", "ForceCommand internal-sftp -R") as sshd:
+        for far in (f"oci+ssh://{sshd.host}{tmp_path / 'far'}", f"oci-archive+ssh://{sshd.host}{tmp_path / 'x.tar'}"):
+            refused(run(environment, sshd, "copy", small, far), 6, "destination: ", "permission denied")
+        assert run(environment, sshd, "tags", f"oci+ssh://{sshd.host}{tmp_path / 'small'}").stdout == "app:1\n"
+
+
+@pytest.fixture
+def full(tmp_path: Path) -> Iterator[Path]:
+    folder = tmp_path / "full"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("needs the right to mount a small file system")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_full_disk(full: Path, sshd: RealSshd, environment: dict[str, str], tmp_path: Path) -> None:
+    local = make(tmp_path / "local", build_image(LAYERS), "app:1")
+    refused(run(environment, sshd, "copy", "-q", local, f"oci+ssh://{sshd.host}{full / 'x'}"), 1, "no space left")
+    refused(
+        run(environment, sshd, "copy", "-q", local, f"oci-archive+ssh://{sshd.host}{full / 'x.tar'}"), 1, "no space"
+    )
+    assert not (full / "x.tar").exists()
+    assert leftovers(full) == []
+
+
+def test_one_session_is_enough(environment: dict[str, str], tmp_path: Path) -> None:
+    local = make(tmp_path / "local", build_image(LAYERS), "app:1")
+    with run_sshd(tmp_path / "sshd", "MaxSessions 1") as sshd:
+        one, two = (f"oci+ssh://{sshd.host}{tmp_path / name}:app:1" for name in ("one", "two"))
+        archive = f"oci-archive+ssh://{sshd.host}{tmp_path / 'x.tar'}"
+        for pair in ((local, one), (one, two), (two, archive)):
+            done = run(environment, sshd, "copy", *pair)
+            assert done.returncode == 0, done.stderr
+        assert f"from {sshd.host} to {sshd.host}, all content comes through this machine" in done.stderr
+        assert run(environment, sshd, "verify", archive, one).returncode == 0
+
+
+def test_what_is_not_there(sshd: RealSshd, environment: dict[str, str], tmp_path: Path) -> None:
+    for kind in ("oci", "oci-archive", "docker-archive"):
+        refused(run(environment, sshd, "inspect", f"{kind}+ssh://{sshd.host}{tmp_path / 'none'}"), 5, "no such")
+
+
+# --- registries behind a host
+
+
+def test_a_registry_behind_a_host(
+    sshd: RealSshd, plain_registry: RealRegistry, environment: dict[str, str], small: str
+) -> None:
+    repository = f"t{uuid.uuid4().hex[:8]}/app"
+    far = f"registry+ssh://{sshd.host}/{plain_registry.host}/{repository}"
+    done = run(environment, sshd, "copy", small, f"{far}:1")
+    assert done.returncode == 0, done.stderr
+    assert re.match(rf"{re.escape(far)}:1@sha256:", done.stdout)
+    assert run(environment, sshd, "tags", far).stdout == "1\n"
+    assert repository in run(environment, sshd, "repos", f"registry+ssh://{sshd.host}/{plain_registry.host}").stdout
+    assert "linux/amd64" in run(environment, sshd, "inspect", f"{far}:1").stdout
+    assert run(environment, sshd, "tag", f"{far}:1", "2").stdout.startswith(f"{far}:2@")
+    assert run(environment, sshd, "verify", f"{far}:2", small).returncode == 0
+    refused(run(environment, sshd, "inspect", f"{far}:none"), 5)
+    nobody = f"registry+ssh://{sshd.host}/127.0.0.1:1/x:1"
+    refused(run(environment, sshd, "inspect", "--retries=0", nobody), 1, "can't reach 127.0.0.1:1: connect failed")
+
+
+def test_a_registry_with_tls_behind_a_host(
+    sshd: RealSshd, tls_registry: RealRegistry, environment: dict[str, str], small: str
+) -> None:
+    far = f"registry+ssh://{sshd.host}/{tls_registry.host}/t{uuid.uuid4().hex[:8]}/app:1"
+    access = ("--dest-ca", tls_registry.ca_file, "--dest-creds", tls_registry.credentials)
+    assert run(environment, sshd, "copy", *access, small, far).returncode == 0
+    mine = ("--ca", tls_registry.ca_file, "--creds", tls_registry.credentials)
+    assert run(environment, sshd, "inspect", *mine, "--digest", far).returncode == 0
+    untrusted = run(environment, sshd, "inspect", "--no-plain-http", "--creds", tls_registry.credentials, far)
+    refused(untrusted, 6, "certificate", "not trusted")
+    refused(run(environment, sshd, "inspect", "--ca", tls_registry.ca_file, far), 6)
+
+
+def test_no_forwarding(plain_registry: RealRegistry, environment: dict[str, str], tmp_path: Path) -> None:
+    with run_sshd(tmp_path / "sshd", "AllowTcpForwarding no") as sshd:
+        far = f"registry+ssh://{sshd.host}/{plain_registry.host}/x:1"
+        refused(run(environment, sshd, "inspect", far), 6, "makes no connection", "AllowTcpForwarding")
+
+
+def test_a_jump_host_on_the_way(
+    sshd: RealSshd, plain_registry: RealRegistry, environment: dict[str, str], small: str, tmp_path: Path
+) -> None:
+    with run_sshd(tmp_path / "far") as far:
+        config, known = tmp_path / "config", tmp_path / "known"
+        known.write_text(sshd.known_hosts.read_text() + far.known_hosts.read_text())
+        config.write_text(
+            f"Host bastion\n  HostName 127.0.0.1\n  Port {sshd.port}\n  IdentityFile {sshd.key}\n"
+            f"Host edge\n  HostName 127.0.0.1\n  Port {far.port}\n  ProxyJump bastion\n"
+        )
+        through = replace(far, config=config, known_hosts=known)
+        done = run(environment, through, "copy", small, f"oci+ssh://edge{tmp_path / 'lay'}:app:1")
+        assert done.returncode == 0, done.stderr
+        place = f"registry+ssh://edge/{plain_registry.host}/t{uuid.uuid4().hex[:8]}/app:1"
+        done = run(environment, through, "copy", f"oci+ssh://edge{tmp_path / 'lay'}:app:1", place)
+        assert done.returncode == 0, done.stderr
+
+
+# --- files alone
+
+
+def test_files_below_the_home_folder(sshd: RealSshd, environment: dict[str, str], small: str) -> None:
+    name = f"imgmove-test-{uuid.uuid4().hex[:8]}"
+    home = Path(os.path.expanduser("~"))
+    try:
+        done = run(environment, sshd, "copy", small, f"oci+ssh://{sshd.host}/~/{name}:app:1")
+        assert done.returncode == 0, done.stderr
+        assert (home / name / "index.json").exists()
+        assert run(environment, sshd, "verify", f"oci+ssh://{sshd.host}/~/{name}").returncode == 0
+    finally:
+        subprocess.run(["rm", "-rf", str(home / name)], check=True)
+
+
+@pytest.fixture
+def files(sshd: RealSshd) -> Iterator[RemoteFiles]:
+    hosts = SshHosts(sshd.access)
+    found = RemoteFiles(hosts.connection(sshd.carrier))
+    yield found
+    found.close()
+    hosts.close()
+
+
+def test_a_file_appears_when_it_is_committed(files: RemoteFiles, tmp_path: Path) -> None:
+    path = tmp_path / "odd name; $(touch x) 'é"
+    writer = files.create(str(path))
+    writer.write_at(3, b"def")
+    writer.write_at(0, b"abc")
+    assert not path.exists()
+    assert files.list(str(tmp_path)) == []
+    assert (writer.size, writer.read_at(1, 4)) == (6, b"bcde")
+    writer.commit()
+    writer.abort()
+    assert path.read_bytes() == b"abcdef"
+    assert files.list(str(tmp_path)) == [path.name]
+    aborted = files.create(str(path))
+    aborted.write_at(0, b"new")
+    aborted.abort()
+    assert path.read_bytes() == b"abcdef"
+    assert leftovers(tmp_path) == []
+    status = files.status(str(path))
+    assert status is not None
+    assert (status.size, status.is_folder) == (6, False)
+    assert files.free_space(str(tmp_path / "not" / "there"))
+    files.remove(str(path))
+    files.remove(str(path))
+    assert files.status(str(path)) is None
+
+
+def test_locks_keep_others_waiting_and_dead_ones_are_taken_over(files: RemoteFiles, tmp_path: Path) -> None:
+    inside: list[int] = []
+
+    def work() -> None:
+        with files.lock(str(tmp_path)):
+            inside.append(1)
+            assert len(inside) == 1
+            inside.pop()
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    left = tmp_path / ".imgmove-index.lock"
+    left.write_text(f"{socket.gethostname()} {dead.pid} abc 00000001\n")
+    with files.lock(str(tmp_path)):
+        assert str(os.getpid()) in left.read_text()
+    assert leftovers(tmp_path) == []
