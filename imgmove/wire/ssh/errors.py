@@ -56,8 +56,6 @@ def _explained(error: Exception, name: str) -> ImgmoveError:
     if isinstance(error, OSError) and (known := _known(error, name)) is not None:
         return known
     reason = "" if isinstance(error, EOFError) else printable(str(error))
-    if "ProxyCommand" in reason:
-        return NetworkError(f"{name} can't be reached: {reason[reason.index('its ProxyCommand') :]}")
     if "banner" in reason:
         return NetworkError(f"{name} does not answer as an SSH server")
     return ConnectionBroke(f"the connection to {name} broke" + (f": {reason}" if reason else ""))

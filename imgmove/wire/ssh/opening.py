@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import socket
@@ -12,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from imgmove.errors import NetworkError
 from imgmove.model.ssh import SshTarget
 from imgmove.wire.ssh.errors import printable, translated
 from imgmove.wire.ssh.hosts import HostKey, KnownHosts
@@ -68,7 +68,8 @@ def open_transport(dialing: Dialing) -> paramiko.Transport:
     target = dialing.target
     known = KnownHosts(target)
     with translated(target.name):
-        transport = paramiko.Transport(dialing.dial(), default_window_size=WINDOW)
+        dialed = dialing.dial()
+        transport = paramiko.Transport(dialed, default_window_size=WINDOW)
         try:
             _prefer(transport, known.kinds)
             transport.banner_timeout = transport.handshake_timeout = target.connect_timeout
@@ -79,8 +80,10 @@ def open_transport(dialing: Dialing) -> paramiko.Transport:
                 dialing.note(note)
             dialing.proof.give(transport)
             transport.set_keepalive(target.alive_interval)
-        except BaseException:
+        except BaseException as error:
             transport.close()
+            if isinstance(dialed, CommandSocket) and (complaint := dialed.complaint):
+                raise NetworkError(f"{target.name} can't be reached: its ProxyCommand ended: {complaint}") from error
             raise
     return transport
 
@@ -115,6 +118,7 @@ class CommandSocket:
         self._name = target.name
         self._socket = ours
         self._said = b""
+        self._complaint = ""
         # As OpenSSH does it: the user's own words go to a shell, which gives its place to the program.
         self._process = subprocess.Popen(  # noqa: S602
             f"exec {target.command}",
@@ -132,25 +136,13 @@ class CommandSocket:
         return self._socket.send(data)
 
     def recv(self, size: int) -> bytes:
-        """The next bytes.
+        """The next bytes."""
+        return self._socket.recv(size)
 
-        Raises:
-            NetworkError: the program failed.
-        """
-        try:
-            data = self._socket.recv(size)
-        except ConnectionResetError:
-            data = b""
-        if not data and self._has_ended():
-            raise OSError(errno.EPIPE, f"its ProxyCommand failed: {self._last_words}")
-        return data
-
-    def _has_ended(self) -> bool:
-        try:
-            self._process.wait(_LAST_WORDS_SECONDS)
-        except subprocess.TimeoutExpired:
-            return False
-        return True
+    @property
+    def complaint(self) -> str:
+        """The last words of the program, once it has ended by itself; empty as long as it runs."""
+        return self._complaint
 
     @property
     def _closed(self) -> bool:
@@ -163,11 +155,15 @@ class CommandSocket:
 
     def close(self) -> None:
         """Ends the program."""
+        if self._socket.fileno() < 0:
+            return
         self._socket.close()
-        if self._process.poll() is None:
+        try:
+            self._process.wait(_LAST_WORDS_SECONDS)
+            self._complaint = self._last_words()
+        except subprocess.TimeoutExpired:
             self._process.terminate()
 
-    @property
     def _last_words(self) -> str:
         self._listener.join(_LAST_WORDS_SECONDS)
         lines = self._said.decode("utf-8", "replace").strip().splitlines()

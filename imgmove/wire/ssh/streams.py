@@ -31,6 +31,11 @@ class RemoteStream(io.RawIOBase):
         self.channel = channel
         self.name = name
         self._on_close = closed
+        # urllib3 counts the files over a socket there, as the standard library does.
+        self._io_refs = 0
+
+    def _decref_socketios(self) -> None:
+        self._io_refs -= 1
 
     # --- as a socket
 
