@@ -78,12 +78,14 @@ def _present(session: Session, place: Source, root: Descriptor) -> Sequence[Desc
 
 def _shelves(session: Session, location: Location) -> Iterator[_Shelf]:
     if isinstance(location, RegistryPrefix):
-        asked = partial(session.endpoints.registries.repositories, location.host, location.path)
+        registries = session.endpoints.registries_behind(location.carrier)
+        asked = partial(registries.repositories, location.host, location.path)
         for name in sorted(session.run.persist(f"listing {location}", lambda: list(asked()))):
-            yield _repository(session, Reference.parse_at(location.host, name, default_tag=""))
+            reference = Reference.parse_at(location.host, name, default_tag="")
+            yield _repository(session, RegistryLocation(reference, location.carrier))
         return
     if isinstance(location, RegistryLocation):
-        yield _repository(session, location.reference)
+        yield _repository(session, location)
         return
     if isinstance(location, EngineLocation) and location.engine != "containerd":
         raise UsageError(
@@ -99,9 +101,10 @@ def _shelves(session: Session, location: Location) -> Iterator[_Shelf]:
     yield _Shelf(source, "", source.images(), "")
 
 
-def _repository(session: Session, reference: Reference) -> _Shelf:
+def _repository(session: Session, location: RegistryLocation) -> _Shelf:
+    reference = location.reference
     # The destination's side of a repository is also a source, and the one that can be asked what it has.
-    place = session.endpoints.destination(RegistryLocation(reference))
+    place = session.endpoints.destination(location)
     assert isinstance(place, Source)
     assert isinstance(place, TagLister)
     tags = session.run.persist(f"listing {reference.name}", lambda: list(place.tags()))
