@@ -11,7 +11,8 @@ from imgmove.rootfs.tar import BLOCK, number, padded
 Piece = tuple[int, int]
 """Where a piece of a file begins, and how many bytes it has."""
 
-_LARGEST_MAP = 16 << 20
+_LARGEST_MAP = 1 << 20
+"""Bytes; as numbers a map takes some thirty times as many."""
 
 
 class SparseContent:
@@ -24,6 +25,7 @@ class SparseContent:
     def __init__(self, head: Head) -> None:
         self._pieces: list[Piece] | None = None
         self._waiting = b""
+        self._piece = 0
         self._at = 0
         records = head.records
         if head.flag == SPARSE:
@@ -49,27 +51,29 @@ class SparseContent:
                 return []
         found = []
         while data:
-            if not self._pieces:
+            if self._piece == len(self._pieces):
                 raise MalformedContent("a file with holes has more content than its map says")
-            offset, length = self._pieces[0]
+            offset, length = self._pieces[self._piece]
             part, data = data[: length - self._at], data[length - self._at :]
             if part:
                 found.append((offset + self._at, part))
             self._at += len(part)
             if self._at == length:
-                self._pieces.pop(0)
+                self._piece += 1
                 self._at = 0
         return found
 
     def _read_map(self, data: bytes) -> bytes:
         """Reads the map that version 1.0 puts before the content; what follows it."""
         self._waiting += data
-        if len(self._waiting) > _LARGEST_MAP:
-            raise MalformedContent("a file with holes has too many of them")
-        lines = self._waiting.split(b"\n")
-        if len(lines) < 2 or len(lines) <= 1 + 2 * _decimal(lines[0]):
+        first, end, _ = self._waiting.partition(b"\n")
+        # Counted first, as whoever sends a long map in small pieces would have it taken apart each time.
+        if not end or self._waiting.count(b"\n") <= 2 * _decimal(first):
+            if len(self._waiting) > _LARGEST_MAP:
+                raise MalformedContent("a file with holes has too many of them")
             return b""
-        count = 2 * _decimal(lines[0])
+        lines = self._waiting.split(b"\n")
+        count = 2 * _decimal(first)
         length = padded(sum(len(line) + 1 for line in lines[: count + 1]))
         if len(self._waiting) < length:
             return b""
