@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
-from imgmove.errors import ImgmoveError, LocalError, NotAvailableYet, NotFound, UsageError
+from imgmove.errors import ImgmoveError, LocalError, NotFound, UsageError
 from imgmove.model.location import (
     ArchiveLocation,
     BundleLocation,
@@ -92,9 +92,8 @@ class Endpoints:
         Raises:
             NotFound: nothing does.
             UsageError: something does, but it is neither a layout nor an archive.
-            NotAvailableYet: the form is one of a later version.
         """
-        _refuse_later_forms(location)
+        _refuse_containers(location)
         if isinstance(location, EngineLocation) and not location.name:
             raise UsageError(f"{location} names no image", hint=f"write {location.engine}:NAME")
         if isinstance(location, PipeLocation) and self._stdin is None and _is_stdin_a_file():
@@ -125,9 +124,8 @@ class Endpoints:
         """A destination location with nothing left to decide: a path's suffix says what is written.
 
         Raises:
-            NotAvailableYet: the form is one of a later version.
         """
-        _refuse_later_forms(location)
+        _refuse_containers(location)
         if not isinstance(location, PathLocation):
             return location
         path = os.path.expanduser(location.path)
@@ -220,7 +218,7 @@ class Endpoints:
         if self._engines is None:
             from imgmove.endpoints.engines import Engines
 
-            self._engines = Engines(self._settings, _remote)
+            self._engines = Engines(self._settings, self._machine)
         return self._engines
 
     def scratch(self) -> Layout:
@@ -291,6 +289,11 @@ class Endpoints:
 
     def _noted(self, text: str) -> None:
         self._observer.on(Note(text))
+
+    def _machine(self, carrier: SshHost) -> Machine:
+        from imgmove.wire.remote_machine import RemoteMachine
+
+        return RemoteMachine(self.ssh.connection(carrier))
 
     @property
     def ssh(self) -> SshHosts:
@@ -395,9 +398,7 @@ def _place(location: Location) -> str:
     return str(location)
 
 
-def _refuse_later_forms(location: Location) -> None:
-    if isinstance(location, EngineLocation) and location.carrier is not None:
-        raise NotAvailableYet(f"{location}: engines over SSH are not available yet")
+def _refuse_containers(location: Location) -> None:
     if isinstance(location, EngineLocation) and location.container:
         raise UsageError(f"{location} is a container, not an image")
 
@@ -406,10 +407,6 @@ def _stdin() -> BinaryIO:
     """The process's own, unbuffered: the lock of a buffer in which a thread waits would stop the interpreter's end."""
     buffered = sys.stdin.buffer
     return getattr(buffered, "raw", buffered)
-
-
-def _remote(carrier: SshHost) -> Machine:
-    raise NotAvailableYet(f"{carrier}: engines over SSH are not available yet")
 
 
 def _is_stdin_a_file() -> bool:

@@ -1,0 +1,134 @@
+"""Another host over SSH, as a place where engines run: its programs, and what they pass through to its sockets."""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+import threading
+from collections.abc import Callable, Iterator, Sequence
+
+from imgmove.errors import AccessDenied, ImgmoveError, LocalError, NetworkError, ServerRefused
+from imgmove.ports import ByteStream
+from imgmove.wire.ssh import SshConnection
+from imgmove.wire.ssh.connection import RemoteListener
+from imgmove.wire.ssh.streams import RemoteProcess
+
+_NOT_FOUND = 127
+_TURN = 0.5
+_DENIED = ("permission denied", "access denied")
+
+
+class RemoteMachine:
+    """A host that we may run programs on."""
+
+    def __init__(self, connection: SshConnection) -> None:
+        self._connection = connection
+        self.label = connection.name
+
+    def start(self, words: Sequence[str]) -> RemoteCommand:
+        """Starts a program there, through the user's shell."""
+        return RemoteCommand(self._connection.execute(shlex.join(words)), words[0], self.label)
+
+    def connect(self, path: str) -> ByteStream:
+        """Opens docker's socket there: docker's own command passes everything through, whoever may reach it."""
+        address = ["-H", f"unix://{path}"] if path else []
+        words = ["docker", *address, "system", "dial-stdio"]
+        return DialedStream(RemoteCommand(self._connection.execute(shlex.join(words)), words[0], self.label))
+
+    @contextlib.contextmanager
+    def listening(self, take: Callable[[ByteStream], None]) -> Iterator[int]:
+        """Has its sshd listen on a port of its loopback address."""
+        try:
+            listener = self._connection.listen()
+        except AccessDenied as error:
+            raise ServerRefused(error.message) from error
+        thread = threading.Thread(target=_accept, args=(listener, take), name="imgmove-listen", daemon=True)
+        thread.start()
+        try:
+            yield listener.port
+        finally:
+            listener.close()
+            thread.join()
+
+
+def _accept(listener: RemoteListener, take: Callable[[ByteStream], None]) -> None:
+    # Closing the listener, or the end of the connection, is what ends it.
+    with contextlib.suppress(ImgmoveError):
+        while True:
+            if (stream := listener.accept(_TURN)) is not None:
+                take(stream)
+
+
+class RemoteCommand:
+    """A program that runs over there."""
+
+    def __init__(self, process: RemoteProcess, name: str, host: str) -> None:
+        self._process = process
+        self._name = name
+        self._host = host
+
+    def write(self, data: bytes, /) -> None:
+        """Feeds its input."""
+        try:
+            self._process.write(data)
+        except ImgmoveError as error:
+            if isinstance(error.__cause__, OSError | EOFError) and self._process.stream.channel.eof_received:
+                # It ended by itself and says why on stderr; the connection is fine.
+                raise BrokenPipeError from error
+            raise
+
+    def flush(self) -> None:
+        """Nothing waits."""
+
+    def end_input(self) -> None:
+        """Closes its input."""
+        self._process.close_input()
+
+    def read(self, size: int = -1, /) -> bytes:
+        """What it prints, as it comes."""
+        if size >= 0:
+            return self._process.read(size)
+        return b"".join(iter(lambda: self._process.read(64 << 10), b""))
+
+    def wait(self) -> tuple[int, str]:
+        """How it ended."""
+        status = self._process.wait()
+        if status == _NOT_FOUND:
+            raise LocalError(f"{self._host} has no program {self._name}", hint="or it is not on the PATH there")
+        return status, self._process.said
+
+    def explained(self) -> ImgmoveError:
+        """Why it ended."""
+        status, said = self.wait()
+        text = f"{self._host}: {self._name}: {said}" if said else f"{self._host}: {self._name} ended with {status}"
+        if any(word in said.lower() for word in _DENIED):
+            return AccessDenied(text)
+        return ServerRefused(text) if status else NetworkError(text)
+
+    def close(self) -> None:
+        """Ends it, unless it has ended."""
+        self._process.close()
+
+
+class DialedStream:
+    """A socket behind a program that passes it through. If the program fails, its last words are the error."""
+
+    def __init__(self, command: RemoteCommand) -> None:
+        self._command = command
+        self._has_heard = False
+
+    def sendall(self, data: bytes, /) -> None:
+        """Sends all of the bytes."""
+        self._command.write(data)
+
+    def recv(self, size: int, /) -> bytes:
+        """The next bytes; none at the end."""
+        data = self._command.read(size)
+        if not data and not self._has_heard:
+            raise self._command.explained()
+        self._has_heard = True
+        return data
+
+    def close(self) -> None:
+        """Ends the program."""
+        self._command.close()

@@ -1,0 +1,222 @@
+"""Engines on another host, over a real sshd: bytes are counted on the line between."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+import imgmove
+from imgmove.errors import AccessDenied, ImgmoveError, NotFound
+from imgmove.settings import Settings
+from tests.real.counted_link import CountedLink
+from tests.real.engine_fixtures import ADDED, BASE, Listener, allowed, copied, diff_ids_of
+from tests.real.engines import RealEngine
+from tests.real.fixtures import RealRegistry
+from tests.real.programs import SAYS
+from tests.real.sshd import RealSshd, run_sshd
+
+pytestmark = [pytest.mark.real, pytest.mark.xdist_group("engines")]
+
+
+@dataclass(frozen=True)
+class Edge:
+    """A host that is reached over a line that counts."""
+
+    sshd: RealSshd
+    link: CountedLink
+
+    def at(self, engine: RealEngine, name: str) -> str:
+        """An image of an engine there."""
+        return f"{engine.scheme}+ssh://{self.sshd.host}/{name}?{engine.options}"
+
+
+@pytest.fixture(scope="session")
+def edge_sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealSshd]:
+    """An sshd that finds the programs that the tests find."""
+    with run_sshd(tmp_path_factory.mktemp("edge"), f"SetEnv PATH={os.environ['PATH']}") as running:
+        yield running
+
+
+@pytest.fixture
+def edge(edge_sshd: RealSshd, tmp_path: Path) -> Iterator[Edge]:
+    """That sshd behind a line that counts."""
+    with behind_link(edge_sshd, tmp_path) as found:
+        yield found
+
+
+@contextlib.contextmanager
+def behind_link(sshd: RealSshd, tmp_path: Path) -> Iterator[Edge]:
+    with contextlib.closing(CountedLink(sshd.port)) as link:
+        known = tmp_path / "known_hosts"
+        known.write_text(sshd.known_hosts.read_text().replace(f":{sshd.port} ", f":{link.port} "))
+        yield Edge(replace(sshd, port=link.port, known_hosts=known), link)
+
+
+@pytest.fixture
+def connect(settings: Settings, listener: Listener) -> Iterator[Callable[[Edge], imgmove.Session]]:
+    """A session with a connection of its own to a host."""
+    with contextlib.ExitStack() as stack:
+
+        def make(edge: Edge) -> imgmove.Session:
+            return stack.enter_context(imgmove.Session(edge.sshd.settings(settings), listener))
+
+        yield make
+
+
+Connect = Callable[[Edge], imgmove.Session]
+
+
+def test_only_the_new_layer_is_sent(
+    engine: RealEngine, edge: Edge, connect: Connect, layout: str, listener: Listener
+) -> None:
+    copied(connect(edge), f"{layout}:app:1", edge.at(engine, "app:1"))
+    edge.link.bytes = 0
+    copied(connect(edge), f"{layout}:app:2", edge.at(engine, "app:2"))
+    assert 1_000_000 < edge.link.bytes < allowed(1_000_000)
+    assert engine.diff_ids("app:2") == diff_ids_of([BASE, ADDED])
+    assert engine.hello("app:2") == SAYS
+    edge.link.bytes = 0
+    report = copied(connect(edge), f"{layout}:app:2", edge.at(engine, "app:2"))
+    assert report.images[0].status == "present"
+    assert edge.link.bytes < 64 << 10
+    assert engine.names() == [engine.shown("app:1"), engine.shown("app:2")]
+    assert listener.notes == []
+
+
+def test_out_of_an_engine(
+    engine: RealEngine,
+    edge: Edge,
+    connect: Connect,
+    layout: str,
+    plain_registry: RealRegistry,
+    session: imgmove.Session,
+) -> None:
+    copied(session, f"{layout}:app:2", engine.at("app:2"))
+    there = f"{plain_registry.host}/s{uuid.uuid4().hex[:8]}/app:2"
+    copied(connect(edge), edge.at(engine, "app:2"), there)
+    found = imgmove.inspect(there, session=session)
+    assert found.config["rootfs"]["diff_ids"] == diff_ids_of([BASE, ADDED])  # type: ignore[index]
+    with pytest.raises(NotFound, match="app:2"):
+        copied(connect(edge), edge.at(engine, "app:9"), there)
+
+
+def test_containerd_sends_a_registry_only_what_that_lacks(
+    containerd1: RealEngine,
+    edge: Edge,
+    connect: Connect,
+    layout: str,
+    plain_registry: RealRegistry,
+    session: imgmove.Session,
+) -> None:
+    containerd1.clean()
+    repository = f"{plain_registry.host}/s{uuid.uuid4().hex[:8]}/app"
+    copied(session, f"{layout}:app:1", f"{repository}:1")
+    copied(session, f"{layout}:app:2", containerd1.at("app:2"))
+    edge.link.bytes = 0
+    report = copied(connect(edge), edge.at(containerd1, "app:2"), f"{repository}:2")
+    assert 1_000_000 < edge.link.bytes < allowed(1_000_000)
+    assert report.images[0].digest == imgmove.inspect(f"{layout}:app:2", session=session).root.digest
+    containerd1.clean()
+
+
+def test_a_line_that_breaks_is_mended(engine: RealEngine, edge: Edge, connect: Connect, layout: str) -> None:
+    edge.link.cut_after = 3_000_000
+    copied(connect(edge), f"{layout}:app:1", edge.at(engine, "app:1"))
+    assert edge.link.cuts == 1
+    assert engine.names() == [engine.shown("app:1")]
+    assert engine.diff_ids("app:1") == diff_ids_of([BASE])
+
+
+def test_a_line_that_breaks_for_good_leaves_nothing(
+    engine: RealEngine, edge: Edge, connect: Connect, layout: str, settings: Settings
+) -> None:
+    edge.link.cut_after = 3_000_000
+    hasty = imgmove.Session(replace(edge.sshd.settings(settings), retries=0))
+    # An engine that pulls may get the rest another way.
+    with hasty, contextlib.suppress(ImgmoveError):
+        copied(hasty, f"{layout}:app:1", edge.at(engine, "app:1"))
+    for name in engine.names():
+        assert name == engine.shown("app:1"), "no other name is left"
+        assert engine.diff_ids("app:1") == diff_ids_of([BASE])
+    copied(connect(edge), f"{layout}:app:1", edge.at(engine, "app:1"))
+    assert engine.diff_ids("app:1") == diff_ids_of([BASE])
+
+
+def test_a_host_that_forbids_forwarding(
+    docker26_containerd: RealEngine,
+    connect: Connect,
+    layout: str,
+    listener: Listener,
+    tmp_path_factory: pytest.TempPathFactory,
+    tmp_path: Path,
+) -> None:
+    engine = docker26_containerd
+    engine.clean()
+    lines = (f"SetEnv PATH={os.environ['PATH']}", "AllowTcpForwarding no")
+    with run_sshd(tmp_path_factory.mktemp("strict"), *lines) as sshd, behind_link(sshd, tmp_path) as edge:
+        copied(connect(edge), f"{layout}:app:1", edge.at(engine, "app:1"))
+        listener.notes.clear()
+        edge.link.bytes = 0
+        copied(connect(edge), f"{layout}:app:2", edge.at(engine, "app:2"))
+        assert edge.link.bytes < allowed(1_000_000)
+        (note,) = listener.notes
+        assert "AllowTcpForwarding" in note or "listens on no port" in note
+        assert engine.diff_ids("app:2") == diff_ids_of([BASE, ADDED])
+    engine.clean()
+
+
+@pytest.mark.parametrize("scheme", ["docker-daemon", "podman", "containerd"])
+def test_a_host_without_the_engine(
+    scheme: str, connect: Connect, layout: str, tmp_path_factory: pytest.TempPathFactory, tmp_path: Path
+) -> None:
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    (tools / "sh").symlink_to(shutil.which("sh") or "/bin/sh")
+    with (
+        run_sshd(tmp_path_factory.mktemp("bare"), f"SetEnv PATH={tools}") as sshd,
+        behind_link(sshd, tmp_path) as edge,
+    ):
+        session = connect(edge)
+        with pytest.raises(ImgmoveError) as caught:
+            copied(session, f"{layout}:app:1", f"{scheme}+ssh://{edge.sshd.host}/app:1")
+    assert caught.value.exit_status == 1
+    assert "no program" in caught.value.message or "no ctr" in caught.value.message
+
+
+def test_no_right_on_the_socket(
+    connect: Connect, layout: str, tmp_path_factory: pytest.TempPathFactory, tmp_path: Path
+) -> None:
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    program = tools / "docker"
+    program.write_text("#!/bin/sh\necho 'dial unix /var/run/docker.sock: connect: permission denied' >&2\nexit 1\n")
+    program.chmod(0o755)
+    lines = f"SetEnv PATH={tools}:{os.environ['PATH']}"
+    with (
+        run_sshd(tmp_path_factory.mktemp("denied"), lines) as sshd,
+        behind_link(sshd, tmp_path) as edge,
+        pytest.raises(AccessDenied, match="permission denied"),
+    ):
+        copied(connect(edge), f"{layout}:app:1", f"docker-daemon+ssh://{edge.sshd.host}/app:1")
+
+
+def test_nothing_listens_afterwards(docker26_containerd: RealEngine, edge: Edge, connect: Connect, layout: str) -> None:
+    docker26_containerd.clean()
+    before = listening()
+    session = connect(edge)
+    copied(session, f"{layout}:app:1", edge.at(docker26_containerd, "app:1"))
+    assert listening() == before, "the connection is open still, the port is not"
+    docker26_containerd.clean()
+
+
+def listening() -> set[str]:
+    """The TCP ports of loopback that sshd listens on."""
+    lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
+    return {line.split()[1] for line in lines if line.split()[3] == "0A"}
