@@ -124,6 +124,7 @@ class Endpoints:
         """A destination location with nothing left to decide: a path's suffix says what is written.
 
         Raises:
+            UsageError: it is a container, which is no place for images.
         """
         _refuse_containers(location)
         if not isinstance(location, PathLocation):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import re
 import subprocess
 import sys
@@ -22,7 +23,7 @@ from imgmove.wire.files import LocalFiles
 from tests.images import BuiltImage, build_image, build_index, make_manifest_from
 from tests.real.engines import RealEngine
 from tests.real.fixtures import RealRegistry
-from tests.real.sshd import RealSshd
+from tests.real.sshd import RealSshd, run_sshd
 
 # One worker has all engines.
 pytestmark = [pytest.mark.real, pytest.mark.xdist_group("engines")]
@@ -49,13 +50,26 @@ def engines(docker20: RealEngine, podman4: RealEngine, environment: dict[str, st
 
 
 @pytest.fixture
+def edges(
+    docker20: RealEngine, environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RealSshd]:
+    """Hosts that the user's SSH settings lead to; all are one, and have the docker of this machine."""
+    line = f"SetEnv PATH={os.environ['PATH']} DOCKER_HOST=unix://{docker20.socket}"
+    with run_sshd(tmp_path_factory.mktemp("edges"), line) as sshd:
+        settings = Path(environment["HOME"]) / ".ssh" / "config"
+        settings.parent.mkdir(mode=0o700)
+        settings.write_text(
+            f"IdentityFile {sshd.key}\nUserKnownHostsFile {sshd.known_hosts}\n"
+            f"Host edge*\n  HostName 127.0.0.1\n  Port {sshd.port}\n  User root\n"
+        )
+        yield sshd
+
+
+@pytest.fixture
 def prepared(
-    plain_registry: RealRegistry, engines: None, sshd: RealSshd, environment: dict[str, str], tmp_path: Path
+    plain_registry: RealRegistry, engines: None, edges: RealSshd, environment: dict[str, str], tmp_path: Path
 ) -> dict[str, str]:
     """A registry that holds what the recipes speak of, and the texts that stand for it."""
-    ssh = Path(environment["HOME"], ".ssh")
-    ssh.mkdir()
-    (ssh / "config").write_text(f"IdentityFile {sshd.key}\nUserKnownHostsFile {sshd.known_hosts}\n")
     run = f"{plain_registry.host}/readme{uuid.uuid4().hex[:8]}"
     layout = Layout.writable(LocalFiles(), str(tmp_path / "seed"))
     build_index("linux/amd64", "linux/arm64", attested=True).put(layout, "multi:1")
@@ -83,11 +97,13 @@ def prepared(
         "registry.example.org": f"{run}/org",
         " alpine:3.20": f" {run}/hub/alpine:3.20",
         " busybox:1.36": f" {run}/hub/busybox:1.36",
+        "{1..40}": "{1..2}",
         "import /mnt/vm": "import ./vm",
         "virt-tar-out -a disk.qcow2 / -": "tar -C vm -c .",
         "ssh edge1 docker load": "cat > /dev/null",
-        "ops@bastion.example.com": sshd.host,
-        "ops@store.example.com": sshd.host,
+        "ops@bastion.example.com": edges.host,
+        "ops@store.example.com": edges.host,
+        "ops@": "",
         "/srv/images": str(tmp_path / "images"),
         "imgmove ": f"{sys.executable} -m imgmove ",
     }
