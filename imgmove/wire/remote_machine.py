@@ -27,7 +27,10 @@ class RemoteMachine:
 
     def start(self, words: Sequence[str]) -> RemoteCommand:
         """Starts a program there, through the user's shell."""
-        return RemoteCommand(self._connection.execute(shlex.join(words)), words[0], self.label)
+        command = RemoteCommand(self._connection.execute(shlex.join(words)), words[0], self.label)
+        # What unpacks gigabytes gives no sign of life; that the host is there the connection itself finds out.
+        command.settimeout(None)
+        return command
 
     def connect(self, path: str) -> ByteStream:
         """Opens docker's socket there: docker's own command passes everything through, whoever may reach it."""
@@ -97,6 +100,10 @@ class RemoteCommand:
             raise LocalError(f"{self._host} has no program {self._name}", hint="or it is not on the PATH there")
         return status, self._process.said
 
+    def settimeout(self, seconds: float | None, /) -> None:
+        """How long to wait for bytes to come or to be taken."""
+        self._process.stream.settimeout(seconds)
+
     def explained(self) -> ImgmoveError:
         """Why it ended."""
         status, said = self.wait()
@@ -128,6 +135,10 @@ class DialedStream:
             raise self._command.explained()
         self._has_heard = True
         return data
+
+    def settimeout(self, seconds: float | None, /) -> None:
+        """How long to wait for bytes."""
+        self._command.settimeout(seconds)
 
     def close(self) -> None:
         """Ends the program."""
