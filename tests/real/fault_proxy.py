@@ -83,36 +83,38 @@ class FaultProxy:
         self._ready.set()
         self._loop.run_forever()
         server.close()
+        # What was accepted last begins, so that it can end.
+        self._loop.run_until_complete(asyncio.sleep(0.05))
         tasks = asyncio.all_tasks(self._loop)
         for task in tasks:
             task.cancel()
         self._loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
-        # Transports close a turn later.
+        # Transports close a turn after they were told to.
         self._loop.run_until_complete(asyncio.sleep(0.01))
         self._loop.close()
 
     async def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             there_reader, there_writer = await asyncio.open_connection(self._host, self._port)
-        except asyncio.CancelledError:
+        except (OSError, asyncio.CancelledError):
             writer.close()
             return
-        client: socket.socket = writer.get_extra_info("socket")
-        # What waits in the system's buffers would count as passed on, though the client may never read it.
-        client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BLOCK)
-        writer.transport.set_write_buffer_limits(0)
-        connection = _Connection(self, writer, there_writer)
-        ways = [
-            asyncio.ensure_future(connection.carry(reader, there_writer, "up")),
-            asyncio.ensure_future(connection.carry(there_reader, writer, "down")),
-        ]
-        # The end of the proxy is no error of a connection's.
-        with contextlib.suppress(asyncio.CancelledError):
+        ways: list[asyncio.Future[None]] = []
+        # The end of the proxy is no error of a connection's, and a client may be gone before it is served.
+        with contextlib.suppress(asyncio.CancelledError, OSError):
+            client: socket.socket = writer.get_extra_info("socket")
+            # What waits in the system's buffers would count as passed on, though the client may never read it.
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BLOCK)
+            writer.transport.set_write_buffer_limits(0)
+            connection = _Connection(self, writer)
+            ways.append(asyncio.ensure_future(connection.carry(reader, there_writer, "up")))
+            ways.append(asyncio.ensure_future(connection.carry(there_reader, writer, "down")))
             await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
         for way in ways:
             way.cancel()
+        writer.close()
+        there_writer.close()
         await asyncio.gather(*ways, return_exceptions=True)
-        connection.close()
 
     def take_fault(self) -> Fault | None:
         """The fault, when it is to happen once more."""
@@ -144,10 +146,9 @@ class FaultProxy:
 
 
 class _Connection:
-    def __init__(self, proxy: FaultProxy, client: asyncio.StreamWriter, server: asyncio.StreamWriter) -> None:
+    def __init__(self, proxy: FaultProxy, client: asyncio.StreamWriter) -> None:
         self._proxy = proxy
         self._client = client
-        self._server = server
         self._is_faulty = False
 
     async def carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, way: Way) -> None:
@@ -196,9 +197,3 @@ class _Connection:
         writer.write(data)
         await writer.drain()
         self._proxy.passed(way, len(data))
-
-    def close(self) -> None:
-        """Ends both ends."""
-        for end in (self._client, self._server):
-            with contextlib.suppress(OSError):
-                end.close()

@@ -106,7 +106,8 @@ def test_reading(name: str, target: str, ground: Ground, plain_registry: RealReg
     with FaultProxy(plain_registry.host, DOWN[name]) as proxy:
         source = f"{proxy.host}/faults:1"
         error = ground.copy(source, place)
-        assert proxy.happened
+        # On a quick machine no connection may rest for long enough.
+        assert proxy.happened or DOWN[name].kind == "idle"
         check_error(error, "source", {1, 4})
         if name in MUST_WORK:
             assert error is None
@@ -140,7 +141,7 @@ def test_writing(name: str, ground: Ground, plain_registry: RealRegistry) -> Non
     with FaultProxy(plain_registry.host, UP[name]) as proxy:
         place = f"{proxy.host}/{repository}:1"
         error = ground.copy(ground.layout, place)
-        assert proxy.happened
+        assert proxy.happened or UP[name].kind == "idle"
         check_error(error, "destination", {1, 5})
         if name in UP_MUST_WORK:
             assert error is None
