@@ -12,7 +12,8 @@ from imgmove.ports import Files, FileStatus, PartOpener, Reader
 from imgmove.rootfs.tar import FileStream, Member, Scan
 from imgmove.streams import BytesReader
 
-_MOST_MEMBERS = 1_000_000
+MOST_MEMBERS = 100_000
+"""As many as can be remembered in the memory that a command may take: some thousand images."""
 _LONGEST_CHAIN = 16
 
 
@@ -150,8 +151,8 @@ def _file(member: Member, regions: dict[str, Region], links: dict[str, str]) -> 
     elif member.kind in ("symlink", "hardlink"):
         links[name] = link_target(member)
         regions.pop(name, None)
-    if len(regions) + len(links) > _MOST_MEMBERS:
-        raise MalformedContent(f"an archive of more than {_MOST_MEMBERS} members")
+    if len(regions) + len(links) > MOST_MEMBERS:
+        raise MalformedContent(f"an archive of more than {MOST_MEMBERS} members")
 
 
 def follow(name: str, links: Mapping[str, str], regions: Mapping[str, Region]) -> Region:

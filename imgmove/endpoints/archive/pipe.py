@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 from imgmove.endpoints.archive import docker_format
 from imgmove.endpoints.archive.docker_format import parse_docker_manifest
-from imgmove.endpoints.archive.members import Content, MemberFiles, link_target, safe_name
+from imgmove.endpoints.archive.members import MOST_MEMBERS, Content, MemberFiles, link_target, safe_name
 from imgmove.endpoints.archive.reader import layer_type, virtual_layout
 from imgmove.endpoints.index_file import IndexFile
 from imgmove.endpoints.layout import INDEX, LayoutReader
@@ -64,6 +64,8 @@ class ArchivePipe:
         scan = Scan(stream)
         for member in scan:
             name = safe_name(member.name)
+            if len(self._links) + len(self._stored) + len(self._kept) > MOST_MEMBERS:
+                raise MalformedContent(f"{self._label} holds more than {MOST_MEMBERS} members")
             if member.kind in ("symlink", "hardlink"):
                 self._links[name] = link_target(member)
             elif member.kind == "file":

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from imgmove.endpoints.archive import ArchivePipe
 from imgmove.endpoints.archive.members import MemberFiles, Members, index_members, safe_name
 from imgmove.errors import ImgmoveError, MalformedContent, NotFound, Truncated
 from imgmove.streams import drain
@@ -132,3 +133,18 @@ def test_any_bytes_are_an_archive_or_an_error(tmp_path_factory: pytest.TempPathF
         indexed(path, bytes(content))
     except ImgmoveError as error:
         assert "\n" not in str(error)
+
+
+@pytest.mark.parametrize("kind", [tarfile.REGTYPE, tarfile.SYMTYPE])
+def test_more_members_than_memory_is_for(kind: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("members", "pipe"):
+        monkeypatch.setattr(f"imgmove.endpoints.archive.{module}.MOST_MEMBERS", 20)
+    with tarfile.open(tmp_path / "many.tar", "w") as archive:
+        for number in range(30):
+            member = tarfile.TarInfo(f"blobs/sha256/{number:064x}")
+            member.type, member.linkname = kind, "elsewhere" if kind == tarfile.SYMTYPE else ""
+            archive.addfile(member)
+    with pytest.raises(MalformedContent, match="more than 20 members"):
+        index_members(LocalFiles(), str(tmp_path / "many.tar"), "many.tar")
+    with (tmp_path / "many.tar").open("rb") as file, pytest.raises(MalformedContent, match="more than 20 members"):
+        list(ArchivePipe(file).arrivals())
