@@ -65,10 +65,15 @@ class Output:
 class Running:
     """How hard and how long to try, and with whose files."""
 
-    jobs: Annotated[int | None, typer.Option(help="Blobs and requests at the same time.", show_default="16")] = None
-    retries: Annotated[int | None, typer.Option(help="New tries in a row without progress.", show_default="5")] = None
+    jobs: Annotated[
+        int | None, typer.Option(help="Blobs and requests at the same time; 16 by default.", show_default=False)
+    ] = None
+    retries: Annotated[
+        int | None, typer.Option(help="New tries in a row without progress; 5 by default.", show_default=False)
+    ] = None
     timeout: Annotated[
-        float | None, typer.Option(help="Seconds without a byte before giving up on a connection.", show_default="60")
+        float | None,
+        typer.Option(help="Seconds without a byte before a connection is given up; 60 by default.", show_default=False),
     ] = None
     authfile: Annotated[str, typer.Option(help="The credentials file to use.", metavar="FILE", show_default=False)] = ""
     ssh_key: Annotated[
