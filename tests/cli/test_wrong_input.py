@@ -106,7 +106,7 @@ def test_no_such_host(imgmove: Run, layout: Path) -> None:
         ("copy", "docker-daemon:@web", "oci:x"),
         ("copy", "docker-daemon:", "oci:x"),
         ("copy", "app", "docker-daemon:app", "--platform", "linux/amd64,linux/arm64"),
-        ("copy", "oci+ssh://host/x", "oci:x"),
+        ("copy", "oci+ssh://ops:secret@host/x", "oci:x"),
         ("inspect", "app", "--raw", "--json"),
         ("tags", "app:1"),
         ("tags", "localhost:99999/app"),
