@@ -1,8 +1,8 @@
 """Requests over pooled connections, with raw bodies both ways and nothing that we did not ask for.
 
-requests would add credentials from ``~/.netrc``, follow redirects with our headers, unpack bodies, keep cookies and
-read proxies from the environment. All of that is switched off here: headers are what the caller gave, bodies are what
-the server sent, and proxies and certificates come from settings.
+A session of requests would add credentials from ``~/.netrc``, follow redirects with our headers, unpack bodies, keep
+cookies and read proxies from the environment. So only what lies below it is used: headers are what the caller gave,
+bodies are what the server sent, and proxies and certificates come from settings.
 """
 
 from __future__ import annotations
@@ -166,16 +166,8 @@ class HttpClient:
     def _on(self, lane: Lane, method: str, url: str, headers: Mapping[str, str], body: Body | bytes | None) -> Response:
         proxy = self._proxies.proxy_for(url)
         with translated(url):
-            raw = lane.session.request(
-                method,
-                url,
-                headers=dict(headers),
-                data=_payload(body),
-                stream=True,
-                allow_redirects=False,
-                timeout=(min(_CONNECT_SECONDS, self._timeout), self._timeout),
-                proxies={"http": proxy, "https": proxy} if proxy else None,
-            )
+            timeout = (min(_CONNECT_SECONDS, self._timeout), self._timeout)
+            raw = lane.send(method, url, _measured(headers, body), _payload(body), proxy=proxy, timeout=timeout)
         answered = {name.lower(): value for name, value in raw.headers.items()}
         left = None if method == "HEAD" or raw.status_code in (204, 304) else _length(answered, url)
         if method == "HEAD":
@@ -237,6 +229,12 @@ def _length(headers: Mapping[str, str], url: str) -> int | None:
     return int(text)
 
 
+def _measured(headers: Mapping[str, str], body: Body | bytes | None) -> Mapping[str, str]:
+    """The headers with the length of the body, where it is known."""
+    size = body.size if isinstance(body, Body) else None if body is None else len(body)
+    return headers if size is None else {**headers, "Content-Length": str(size)}
+
+
 def _payload(body: Body | bytes | None) -> bytes | _Blocks | None:
     if body is None or isinstance(body, bytes):
         return body
@@ -269,10 +267,3 @@ class _SizedBlocks(_Blocks):
         if left:
             # Otherwise both sides would wait for the other.
             raise Truncated("a request's body is not as long as was said")
-
-    def __len__(self) -> int:
-        return self._size
-
-    def __bool__(self) -> bool:
-        # An empty body is a body all the same.
-        return True

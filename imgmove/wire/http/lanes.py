@@ -1,7 +1,10 @@
 """Connections that are kept open between requests: each is used by one thread at a time, and by any of them.
 
-requests promises no thread safety, so a lane is a session of its own with one connection. Who needs one takes the
+requests promises no thread safety, so a lane is an adapter of its own with one connection. Who needs one takes the
 lane that was free last, whose connection is most likely still open.
+
+A session of requests' own would stand above its adapter to add cookies, credentials, proxies and headers that nobody
+asked for, and would cost as much time as all else about a request.
 
 Where a server may have only so many connections, who comes when all are in use waits for one to be given back. Nobody
 waits for ever: threads that each hold one connection and want another of the same server would never wake up.
@@ -13,7 +16,7 @@ import functools
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -22,22 +25,59 @@ from imgmove.wire.http.dialed import Dial, pool_classes
 
 if TYPE_CHECKING:
     import requests
+    from requests.adapters import HTTPAdapter
 
 Key = tuple[str, str, object]
 """Scheme, ``HOST[:PORT]`` and the TLS context of the server that a lane leads to."""
 
 
 class Lane:
-    """One session, for one request at a time.
+    """One connection, for one request at a time.
 
     Attributes:
         is_fresh: no request has been answered on it yet.
     """
 
-    def __init__(self, key: Key, session: requests.Session) -> None:
+    def __init__(self, key: Key, dial: Dial | None = None) -> None:
         self.key = key
-        self.session = session
         self.is_fresh = True
+        self._adapter: HTTPAdapter = _adapter_class()(key[2], dial)
+
+    def send(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: bytes | Iterable[bytes] | None,
+        *,
+        proxy: str | None,
+        timeout: tuple[float, float],
+    ) -> requests.Response:
+        """Sends a request as it stands, and returns the answer with its body still to be read.
+
+        Args:
+            body: needs its length among the headers, or is sent in chunks.
+            timeout: seconds for the connection, and for each wait after that.
+
+        Raises:
+            requests.RequestException: it could not be sent or was not answered.
+        """
+        from requests import PreparedRequest
+        from requests.cookies import RequestsCookieJar
+        from requests.structures import CaseInsensitiveDict
+        from requests.utils import requote_uri
+
+        request = PreparedRequest()
+        request.method, request.url = method, requote_uri(url)
+        request.headers = CaseInsensitiveDict(headers)
+        request.body = body  # type: ignore[assignment]
+        request._cookies = RequestsCookieJar()  # type: ignore[attr-defined]  # noqa: SLF001 - send looks at it
+        proxies = {"http": proxy, "https": proxy} if proxy else None
+        return self._adapter.send(request, stream=True, timeout=timeout, proxies=proxies)
+
+    def close(self) -> None:
+        """Closes the connection."""
+        self._adapter.close()
 
 
 class Lanes:
@@ -84,7 +124,7 @@ class Lanes:
                     raise NetworkError(f"all {most} connections to {key[1]} were busy for {self._patience:.0f} s")
             self._counts[key[1]] += 1
         try:
-            lane = Lane(key, _new_session(key[2], self._dial))
+            lane = Lane(key, self._dial)
         except BaseException:
             with self._lock:
                 self._counts[key[1]] -= 1
@@ -108,7 +148,7 @@ class Lanes:
                 self._all.discard(lane)
                 self._counts[lane.key[1]] -= 1
                 self._lock.notify_all()
-        lane.session.close()
+        lane.close()
 
     def forget_free(self, key: Key) -> None:
         """Closes the lanes to a server that nobody uses: one that closed a connection has closed others too."""
@@ -124,22 +164,7 @@ class Lanes:
             lanes, self._all, self._free = list(self._all), set(), {}
             self._lock.notify_all()
         for lane in lanes:
-            lane.session.close()
-
-
-def _new_session(context: object, dial: Dial | None) -> requests.Session:
-    from http.cookiejar import DefaultCookiePolicy
-
-    import requests
-
-    session = requests.Session()
-    session.trust_env = False
-    session.headers.clear()
-    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-    adapter = _adapter_class()(context, dial)
-    session.mount("https://", adapter)
-    session.mount("http://", adapter)
-    return session
+            lane.close()
 
 
 @functools.cache
@@ -152,6 +177,7 @@ def _adapter_class() -> Any:
         def __init__(self, context: object, dial: Dial | None) -> None:
             self._context = context
             self._dial = dial
+            self._pool: Any = None
             super().__init__(pool_connections=1, pool_maxsize=1)
 
         def init_poolmanager(self, *words: Any, **options: Any) -> None:
@@ -161,6 +187,12 @@ def _adapter_class() -> Any:
                 self.poolmanager.pool_classes_by_scheme = {
                     scheme: functools.partial(pool, dial=self._dial) for scheme, pool in pools
                 }
+
+        def get_connection_with_tls_context(self, request: Any, *arguments: Any, **named: Any) -> Any:
+            """Finds the way to the server once: all requests of a lane go to the same."""
+            if self._pool is None:
+                self._pool = super().get_connection_with_tls_context(request, *arguments, **named)
+            return self._pool
 
         def cert_verify(self, conn: object, url: object, verify: object, cert: object) -> None:
             """Leaves certificates to the context."""
