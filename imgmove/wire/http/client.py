@@ -169,7 +169,11 @@ class HttpClient:
             timeout = (min(_CONNECT_SECONDS, self._timeout), self._timeout)
             raw = lane.send(method, url, _measured(headers, body), _payload(body), proxy=proxy, timeout=timeout)
         answered = {name.lower(): value for name, value in raw.headers.items()}
-        left = None if method == "HEAD" or raw.status_code in (204, 304) else _length(answered, url)
+        try:
+            left = None if method == "HEAD" or raw.status_code in (204, 304) else _length(answered, url)
+        except MalformedContent:
+            raw.close()
+            raise
         if method == "HEAD":
             raw.raw.release_conn()
         return Response(raw.status_code, url, answered, raw.raw, left, lambda: self._lanes.give_back(lane))
