@@ -1,13 +1,14 @@
-"""The commands."""
+"""The commands, each imported when it is asked for."""
 
 from __future__ import annotations
 
+import importlib
 import sys
+from collections.abc import Mapping, Sequence
 from typing import Annotated
 
 import typer
 
-from imgmove.cli import bundle_reading, bundling, copying, exporting, importing, mirroring, naming, reading, serving
 from imgmove.cli.groups import grouped
 from imgmove.version import __version__
 
@@ -24,18 +25,6 @@ Examples:
   imgmove load -i images.tar --to reg.example.com/team/
 """
 
-app = typer.Typer(
-    name="imgmove",
-    help="Moves container images: between registries, tar archives and OCI layouts. "
-    "Sends only what the other side lacks, and never changes a digest unless asked.",
-    epilog=_EPILOG,
-    add_completion=False,
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},
-)
-
 
 def _show_version(value: bool) -> None:
     if value:
@@ -43,7 +32,6 @@ def _show_version(value: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def _root(
     version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
@@ -52,39 +40,79 @@ def _root(
     del version
 
 
-for command in (
-    copying.copy,
-    copying.save,
-    copying.load,
-    exporting.export,
-    importing.import_,
-    reading.inspect,
-    reading.tags,
-    reading.repos,
-    naming.tag,
-    naming.delete,
-    reading.verify,
-    mirroring.mirror,
-    serving.serve,
-    naming.login,
-    naming.logout,
-):
-    app.command(command.__name__.rstrip("_"))(grouped(command))
+_COMMANDS = {
+    "copy": "copying",
+    "save": "copying",
+    "load": "copying",
+    "export": "exporting",
+    "import": "importing",
+    "inspect": "reading",
+    "tags": "reading",
+    "repos": "reading",
+    "tag": "naming",
+    "delete": "naming",
+    "verify": "reading",
+    "mirror": "mirroring",
+    "serve": "serving",
+    "login": "naming",
+    "logout": "naming",
+}
+"""Each command by its name, and the module that has a function of that name, in the order in which help lists them."""
 
-bundle = typer.Typer(
-    name="bundle",
-    help="Air-gap bundles: make, carry, check and load them.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},
-)
-for bundle_command in (
-    bundling.create,
-    bundling.load,
-    bundle_reading.inspect,
-    bundle_reading.verify,
-    bundle_reading.inventory,
-    bundling.keygen,
-):
-    bundle.command(bundle_command.__name__)(grouped(bundle_command))
-app.add_typer(bundle)
+_BUNDLE_COMMANDS = {
+    "create": "bundling",
+    "load": "bundling",
+    "inspect": "bundle_reading",
+    "verify": "bundle_reading",
+    "inventory": "bundle_reading",
+    "keygen": "bundling",
+}
+
+
+_CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 80}
+
+
+def app_for(arguments: Sequence[str]) -> typer.Typer:
+    """The command line, with the one command that the arguments begin with, or with all where they begin otherwise.
+
+    Reading the options of all commands would cost more time than a small copy takes.
+    """
+    app = typer.Typer(
+        name="imgmove",
+        help="Moves container images: between registries, tar archives and OCI layouts. "
+        "Sends only what the other side lacks, and never changes a digest unless asked.",
+        epilog=_EPILOG,
+        add_completion=False,
+        no_args_is_help=True,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        context_settings=_CONTEXT,
+    )
+    app.callback()(_root)
+    wanted = arguments[0] if arguments else ""
+    if wanted in _COMMANDS:
+        _add(app, {wanted: _COMMANDS[wanted]})
+    else:
+        _add(app, {} if wanted == "bundle" else _COMMANDS)
+        app.add_typer(_bundle())
+    return app
+
+
+def _bundle() -> typer.Typer:
+    bundle = typer.Typer(
+        name="bundle",
+        help="Air-gap bundles: make, carry, check and load them.",
+        no_args_is_help=True,
+        rich_markup_mode=None,
+        context_settings=_CONTEXT,
+    )
+    _add(bundle, _BUNDLE_COMMANDS)
+    return bundle
+
+
+def _add(group: typer.Typer, commands: Mapping[str, str]) -> None:
+    for name, module in commands.items():
+        found = importlib.import_module(f"imgmove.cli.{module}")
+        # A name that is a word of Python's own has a line behind it there.
+        function = getattr(found, name, None) or getattr(found, f"{name}_")
+        group.command(name)(grouped(function))

@@ -61,9 +61,9 @@ def _run(arguments: list[str]) -> int:
 def _invoked(arguments: list[str]) -> int:
     import typer
 
-    from imgmove.cli.app import app
+    from imgmove.cli.app import app_for
 
-    command = typer.main.get_command(app)
+    command = typer.main.get_command(app_for(arguments))
     try:
         result = command.main(arguments, prog_name="imgmove", standalone_mode=False)
     except typer.Exit as leaving:
