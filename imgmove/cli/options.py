@@ -66,7 +66,7 @@ class Running:
     """How hard and how long to try, and with whose files."""
 
     jobs: Annotated[
-        int | None, typer.Option(help="Blobs and requests at the same time; 16 by default.", show_default=False)
+        int | None, typer.Option(help="Blobs and requests at the same time; 32 by default.", show_default=False)
     ] = None
     retries: Annotated[
         int | None, typer.Option(help="New tries in a row without progress; 5 by default.", show_default=False)

@@ -22,12 +22,12 @@ OpenRange = Callable[[int, int], Reader | None]
 READ_AHEAD_FROM = 1 << 20
 """Bytes of a blob from which a thread of its own pays."""
 
-SPLIT_FROM = 32 << 20
+SPLIT_FROM = 8 << 20
 """Bytes that must be left for further connections to pay."""
 
 _DEPTH = 8
 _LEAST_DEPTH = 2
-_PART = 4 << 20
+_PART = 2 << 20
 _MOST_LANES = 7
 _FEWEST_LANES = 2
 _FAST = 64 << 20

@@ -57,7 +57,7 @@ class Run:
         cancelled: set to make all threads stop at their next block of bytes.
     """
 
-    jobs: int = 16
+    jobs: int = 32
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     observer: Observer = field(default_factory=Silence)
     limit: RateLimit | None = None

@@ -96,7 +96,7 @@ class Settings:
     destination: SideOptions = SideOptions()
     authfile: str = ""
     ssh: SshOptions = SshOptions()
-    jobs: int = 16
+    jobs: int = 32
     retries: int = 5
     timeout: float = 60.0
     limit_rate: int | None = None
