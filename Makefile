@@ -21,6 +21,7 @@ lint: $(VENV)/.develops ## Check style and types
 	$(BIN)/mypy
 
 bench: $(VENV)/.develops real-servers ## Measure beside the peers that are on the PATH
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]' -c constraints.txt
 	$(BIN)/python -m bench $(BENCH_ARGS)
 
 format: $(VENV)/.develops ## Format the code

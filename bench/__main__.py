@@ -12,14 +12,20 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from bench import bundle, mirror
+from bench.growth import Growth, Meadow, draw
 from bench.images import build, noise, real_layers
 from bench.measure import Cost, Costs, in_turns, run_once
+from bench.report import Measured, Page
 from bench.rows import ROWS, Job, Row
 from bench.servers import empty_registry, registry, slow_link
 
 _MIB = 1 << 20
 _IMAGE = (124 * _MIB, 90 * _MIB, 80 * _MIB, 22 * _MIB)
 _LARGE = 1 << 30
+_DOCS = Path(__file__).parent.parent / "docs"
+_PICTURE = "benchmarks-growth.svg"
+_START = [sys.executable, "-c", "import imgmove.cli.copying, imgmove.endpoints.registry, requests"]
+"""What every copy between registries has to do before its first request."""
 
 
 class Ground:
@@ -111,33 +117,56 @@ def ground(kept: Path | None) -> Iterator[Ground]:
 
 
 def main() -> None:
-    """Measures and prints."""
+    """Measures, prints, and writes the page when everything was measured."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("words", nargs="*", help="only rows with one of these words")
+    parser.add_argument("words", nargs="*", help="only rows with one of these words; nothing is written then")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--keep", type=Path, help="a folder to keep the images in")
     parser.add_argument("--bundle-gib", type=int, default=10, help="how large the bundle is")
     arguments = parser.parse_args()
+
+    def is_wanted(name: str) -> bool:
+        return not arguments.words or any(word in name for word in arguments.words)
+
     with ground(arguments.keep) as place:
-        for row in ROWS:
-            if not arguments.words or any(word in row.name for word in arguments.words):
-                _print(row.name, place.measure(row, arguments.rounds))
-        for passes in mirror.MIRROR_ROWS:
-            if not arguments.words or any(word in passes.name for word in arguments.words):
-                _print(passes.name, mirror.measure(passes, place.folder, place.environment, arguments.rounds))
-        if not arguments.words or "bundle" in arguments.words:
-            size = arguments.bundle_gib << 30
-            costs = bundle.measure(place.folder, size, place.environment, min(arguments.rounds, 3))
-            _print(f"bundle of {arguments.bundle_gib} GiB, beside copying and hashing its blobs", costs)
+        rows = [_shown(row) for row in _measured(place, arguments, is_wanted)]
+        curves = (
+            [_told(curve) for curve in Meadow(place.folder, place.environment).curves()] if is_wanted("growth") else []
+        )
+        if not arguments.words:
+            start = in_turns({"start": lambda: run_once(_START, place.environment, place.folder)}, 5)["start"].wall
+            draw(curves, _DOCS / _PICTURE)
+            path = place.environment["PATH"]
+            page = Page(rows, curves, start, arguments.rounds, path, _PICTURE)
+            (_DOCS / "benchmarks.md").write_text(page.text())
 
 
-def _print(row: str, costs: dict[str, Costs]) -> None:
-    print(row)
-    for name, cost in costs.items():
+def _measured(place: Ground, arguments: argparse.Namespace, is_wanted: Callable[[str], bool]) -> Iterator[Measured]:
+    for row in filter(lambda row: is_wanted(row.name), ROWS):
+        yield Measured(row.name, place.measure(row, arguments.rounds), row.target, row.minus_start)
+    for passes in filter(lambda row: is_wanted(row.name), mirror.MIRROR_ROWS):
+        yield Measured(passes.name, mirror.measure(passes, place.folder, place.environment, arguments.rounds))
+    name = f"bundle of {arguments.bundle_gib} GiB, beside copying and hashing its blobs"
+    if is_wanted(name):
+        size = arguments.bundle_gib << 30
+        yield Measured(name, bundle.measure(place.folder, size, place.environment, min(arguments.rounds, 3)))
+
+
+def _shown(row: Measured) -> Measured:
+    print(row.name)
+    for name, cost in row.costs.items():
         if cost.failure:
             print(f"  {name:8} {cost.failure}")
         else:
-            print(f"  {name:8} {cost.wall:7.3f} s  cpu {cost.cpu:7.3f} s  {cost.memory:6.0f} MiB")
+            print(f"  {name:8} {cost.wall:7.3f} s  cpu {cost.cpu:7.3f} s  {cost.memory:6.0f} MiB", flush=True)
+    return row
+
+
+def _told(curve: Growth) -> Growth:
+    print(curve.name)
+    for point in curve.points:
+        print(f"  {point.count:8} {point.cost.wall:7.3f} s  {point.cost.memory:6.0f} MiB", flush=True)
+    return curve
 
 
 if __name__ == "__main__":

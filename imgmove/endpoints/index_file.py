@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from imgmove.errors import MalformedContent, UsageError
 from imgmove.model import media_types
@@ -86,9 +87,42 @@ class IndexFile:
         """The file's content."""
         return to_json_bytes({**self.document, "manifests": [entry.raw for entry in self.entries]})
 
+    @cached_property
+    def _by_name(self) -> dict[str, list[Entry]]:
+        """The entries that have exactly this name, so that looking many up does not go through all each time."""
+        found: dict[str, list[Entry]] = {}
+        for entry in self.entries:
+            for name in dict.fromkeys(entry.all_names):
+                found.setdefault(name, []).append(entry)
+        return found
+
+    @cached_property
+    def _by_digest(self) -> dict[Digest, Descriptor]:
+        found: dict[Digest, Descriptor] = {}
+        for entry in self.entries:
+            found.setdefault(entry.descriptor.digest, entry.descriptor)
+        return found
+
+    @cached_property
+    def _by_digest_tag(self) -> dict[str, list[tuple[str, Descriptor]]]:
+        found: dict[str, list[tuple[str, Descriptor]]] = {}
+        for entry in self.entries:
+            if entry.name and (parsed := parse_digest_tag(entry.name)) is not None:
+                found.setdefault(parsed[0], []).append((parsed[1], entry.descriptor))
+        return found
+
     def named(self, name: str) -> Descriptor | None:
         """The root of exactly this name."""
-        return next((entry.descriptor for entry in self.entries if name in entry.all_names), None)
+        found = self._by_name.get(name)
+        return found[0].descriptor if found else None
+
+    def of_digest(self, digest: Digest) -> Descriptor | None:
+        """The root with this digest, under whatever name."""
+        return self._by_digest.get(digest)
+
+    def digest_tagged(self, subject: Digest) -> Sequence[tuple[str, Descriptor]]:
+        """What stands under the digest tags of a subject, each with the tag's suffix."""
+        return self._by_digest_tag.get(digest_tag(subject), ())
 
     def matching(self, name: str) -> Descriptor | None:
         """The root that a person means by a name: exact, then as a reference, then without host, then as a tag.
@@ -103,7 +137,9 @@ class IndexFile:
         return found[0].descriptor if found else None
 
     def _meant(self, name: str) -> list[Entry]:
-        for is_meant in (_is_exact, _is_same_reference, _is_same_repository, _is_same_tag):
+        if exact := self._by_name.get(name):
+            return exact
+        for is_meant in (_is_same_reference, _is_same_repository, _is_same_tag):
             if found := [entry for entry in self.entries if any(is_meant(name, other) for other in entry.all_names)]:
                 return found
         return []
@@ -195,10 +231,6 @@ def _references(*names: str) -> Iterator[Reference]:
             yield Reference.parse(name)
         except UsageError:
             return
-
-
-def _is_exact(name: str, other: str) -> bool:
-    return name == other
 
 
 def _is_same_reference(name: str, other: str) -> bool:

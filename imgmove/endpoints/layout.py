@@ -8,14 +8,16 @@ from __future__ import annotations
 import posixpath
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
-from imgmove.endpoints.index_file import LARGEST_INDEX, Entry, IndexFile, digest_tag, is_digest, parse_digest_tag
-from imgmove.errors import MalformedContent, NotFound, SizeMismatch, UsageError
+from imgmove.endpoints.blob_file import ArrivedBlob, FileBlobWriter
+from imgmove.endpoints.index_file import LARGEST_INDEX, IndexFile, digest_tag, is_digest
+from imgmove.errors import MalformedContent, NotFound, UsageError
 from imgmove.model.descriptor import Descriptor
 from imgmove.model.digest import Digest
 from imgmove.model.manifest import LARGEST_MANIFEST, Index, Node, parse_manifest, read_json_object, to_json_bytes
-from imgmove.ports import BlobWriter, Files, FileWriter, LastingBlobWriter, NamedImage, ReadableFiles, Reader
-from imgmove.streams import BLOCK, BytesReader
+from imgmove.ports import BlobWriter, Files, LastingBlobWriter, NamedImage, ReadableFiles, Reader
+from imgmove.streams import BytesReader
 
 INDEX = "index.json"
 MARKER = "oci-layout"
@@ -44,9 +46,10 @@ class LayoutReader:
         self._read = files
         self._path = path
         self._label = label
-        self._subjects: dict[Digest, list[Descriptor]] = {}
-        self._subjects_of: tuple[Entry, ...] = ()
+        self._subjects: dict[Digest, Digest | None] = {}
+        self._referrers: tuple[IndexFile | None, dict[Digest, list[Descriptor]]] = (None, {})
         self._parsed: tuple[bytes, IndexFile | None] = (b"", None)
+        self._parsing = threading.Lock()
         self._lock = threading.Lock()
 
     def resolve(self, name: str) -> Descriptor:
@@ -90,15 +93,11 @@ class LayoutReader:
         found: dict[Digest, NamedImage] = {}
         for descriptor in self._by_subject().get(subject, ()):
             found[descriptor.digest] = NamedImage(descriptor)
-        wanted = digest_tag(subject)
-        for entry in self._index().entries:
-            parsed = parse_digest_tag(entry.name) if entry.name else None
-            if parsed is None or parsed[0] != wanted:
+        for suffix, descriptor in self._index().digest_tagged(subject):
+            if suffix:
+                found[descriptor.digest] = NamedImage(descriptor, (f"{digest_tag(subject)}{suffix}",))
                 continue
-            if parsed[1]:
-                found[entry.descriptor.digest] = NamedImage(entry.descriptor, (f"{wanted}{parsed[1]}",))
-                continue
-            node = self._node(entry.descriptor)
+            node = self._node(descriptor)
             for child in node.manifests if isinstance(node, Index) else ():
                 found.setdefault(child.digest, NamedImage(child))
         found.pop(subject, None)
@@ -130,12 +129,13 @@ class LayoutReader:
 
     def _index(self) -> IndexFile:
         content = self._read.read_at(self._at(INDEX), 0, LARGEST_INDEX + 1)
-        known, index = self._parsed
-        # Reading is cheap, parsing is not, and only the bytes tell for sure that nobody changed the file.
-        if content != known or index is None:
-            index = self._parse(content)
-            self._parsed = (content, index)
-        return index
+        with self._parsing:
+            known, index = self._parsed
+            # Reading is cheap, parsing is not, and only the bytes tell for sure that nobody changed the file.
+            if content != known or index is None:
+                index = self._parse(content)
+                self._parsed = (content, index)
+            return index
 
     def _parse(self, content: bytes) -> IndexFile:
         try:
@@ -153,9 +153,8 @@ class LayoutReader:
         return images[0].descriptor
 
     def _by_digest(self, digest: Digest) -> Descriptor:
-        for entry in self._index().entries:
-            if entry.descriptor.digest == digest:
-                return entry.descriptor
+        if (listed := self._index().of_digest(digest)) is not None:
+            return listed
         path = self._at(blob_path(digest))
         status = self._read.status(path)
         if status is None or status.size > LARGEST_MANIFEST:
@@ -174,19 +173,27 @@ class LayoutReader:
             return None
 
     def _subject_of(self, descriptor: Descriptor) -> Digest | None:
-        node = self._node(descriptor)
-        return node.subject.digest if node is not None and node.subject is not None else None
+        if descriptor.digest not in self._subjects:
+            node = self._node(descriptor)
+            subject = node.subject.digest if node is not None and node.subject is not None else None
+            if node is None:
+                # It may come later.
+                return None
+            self._subjects[descriptor.digest] = subject
+        return self._subjects[descriptor.digest]
 
     def _by_subject(self) -> dict[Digest, list[Descriptor]]:
-        entries = self._index().entries
+        index = self._index()
         with self._lock:
             # Others may write the same layout meanwhile.
-            if entries != self._subjects_of:
-                self._subjects_of, self._subjects = entries, {}
-                for entry in entries:
+            known, referrers = self._referrers
+            if index is not known:
+                referrers = {}
+                for entry in index.entries:
                     if (subject := self._subject_of(entry.descriptor)) is not None:
-                        self._subjects.setdefault(subject, []).append(entry.descriptor)
-            return self._subjects
+                        referrers.setdefault(subject, []).append(entry.descriptor)
+                self._referrers = (index, referrers)
+            return referrers
 
 
 class Layout(LayoutReader):
@@ -198,6 +205,9 @@ class Layout(LayoutReader):
     def __init__(self, files: Files, path: str) -> None:
         super().__init__(files, path, f"oci:{path}")
         self._files = files
+        self._gathering = threading.Lock()
+        self._writing = threading.Lock()
+        self._changes: list[_Change] = []
 
     @classmethod
     def existing(cls, files: Files, path: str) -> Layout:
@@ -256,7 +266,7 @@ class Layout(LayoutReader):
         writer = self._files.resume(self._place(descriptor.digest), _KEY)
         if self.has(descriptor):
             writer.abort()
-            return _ArrivedBlob(self, descriptor)
+            return ArrivedBlob(self, descriptor)
         if writer.size > descriptor.size:
             writer.truncate(0)
         return FileBlobWriter(writer, self._place)
@@ -314,106 +324,46 @@ class Layout(LayoutReader):
             self._files.write(self._at(MARKER), MARKER_CONTENT)
 
     def _change_index(self, change: Callable[[IndexFile], IndexFile]) -> None:
+        """Changes the list; what many threads want to change at the same time is written once."""
         self._make()
-        with self._files.lock(self._path or "."):
-            is_new = self._files.status(self._at(INDEX)) is None
-            before = IndexFile.empty() if is_new else self._index()
-            after = change(before)
-            if is_new or after is not before:
-                content = after.to_bytes()
-                self._files.write(self._at(INDEX), content)
-                self._parsed = (content, after)
+        waiting = _Change(change)
+        with self._gathering:
+            self._changes.append(waiting)
+        with self._writing:
+            if not waiting.is_done:
+                with self._gathering:
+                    together, self._changes = self._changes, []
+                self._write_index(together)
+        if waiting.error is not None:
+            raise waiting.error
+
+    def _write_index(self, changes: Sequence[_Change]) -> None:
+        try:
+            with self._files.lock(self._path or "."):
+                is_new = self._files.status(self._at(INDEX)) is None
+                before = after = IndexFile.empty() if is_new else self._index()
+                for change in changes:
+                    after = change.apply(after)
+                if is_new or after is not before:
+                    content = after.to_bytes()
+                    self._files.write(self._at(INDEX), content)
+                    with self._parsing:
+                        self._parsed = (content, after)
+        except BaseException as error:  # noqa: BLE001 - it is raised again in each thread that waits
+            for change in changes:
+                change.error = error
+        finally:
+            for change in changes:
+                change.is_done = True
 
 
-class FileBlobWriter:
-    """A blob that is written into a file of its own, after what the file holds already."""
+@dataclass
+class _Change:
+    """What one thread wants to change in the list of roots, and how that ended."""
 
-    def __init__(self, writer: FileWriter, place: Callable[[Digest], str]) -> None:
-        self._writer = writer
-        self._place = place
-        self._written = writer.size
-        self._is_committed = False
-
-    def resume(self) -> int:
-        """All that was written is there."""
-        return self._written
-
-    def reread(self) -> Reader:
-        """What was written."""
-        return WrittenReader(self._writer, 0, self._written)
-
-    def write(self, reader: Reader) -> None:
-        """Writes what comes."""
-        while data := reader.read(BLOCK):
-            self._writer.write_at(self._written, data)
-            self._written += len(data)
-
-    def commit(self, descriptor: Descriptor) -> None:
-        """Shows the blob under its digest."""
-        if self._is_committed:
-            return
-        if self._written != descriptor.size:
-            raise SizeMismatch(f"{descriptor.digest.short}: {self._written} bytes came instead of {descriptor.size}")
-        self._writer.commit(self._place(descriptor.digest))
-        self._is_committed = True
-
-    def keep(self) -> None:
-        """Leaves what came for a later run."""
-        if self._written:
-            self._writer.keep()
-        else:
-            self._writer.abort()
-
-    def abort(self) -> None:
-        """Removes what is not committed."""
-        self._writer.abort()
-
-
-class WrittenReader:
-    """A part of a file that is still being written."""
-
-    def __init__(self, writer: FileWriter, start: int, end: int) -> None:
-        self._writer = writer
-        self._position = start
-        self._end = end
-
-    def read(self, size: int = -1, /) -> bytes:
-        """The next bytes."""
-        left = self._end - self._position
-        data = self._writer.read_at(self._position, left if size < 0 else min(size, left))
-        self._position += len(data)
-        return data
-
-    def close(self) -> None:
-        """Leaves the file to its writer."""
-
-
-class _ArrivedBlob:
-    """A blob that somebody else brought while we waited for our turn."""
-
-    def __init__(self, layout: Layout, descriptor: Descriptor) -> None:
-        self._layout = layout
-        self._descriptor = descriptor
-
-    def resume(self) -> int:
-        """All of it is here."""
-        return self._descriptor.size
-
-    def reread(self) -> Reader:
-        """The blob, which its bringer verified; once more does no harm."""
-        return self._layout.open(self._descriptor)
-
-    def write(self, reader: Reader) -> None:
-        """Nothing is left to write."""
-
-    def commit(self, descriptor: Descriptor) -> None:
-        """It is visible already."""
-
-    def keep(self) -> None:
-        """Nothing was begun."""
-
-    def abort(self) -> None:
-        """Nothing was begun."""
+    apply: Callable[[IndexFile], IndexFile]
+    is_done: bool = False
+    error: BaseException | None = None
 
 
 def looks_like_layout(files: Files, path: str) -> bool:

@@ -15,7 +15,7 @@ from imgmove.wire.http import HttpClient, Response
         ("2", "https://reg.example.com/v2/x/2"),
         ("https://reg.example.com:443/u", "https://reg.example.com:443/u"),
         ("http://reg.example.com/u?a", "https://reg.example.com/u?a"),
-        ("http://reg.example.com:8080/u", "http://reg.example.com:8080/u"),
+        ("https://reg.example.com:8080/u", "https://reg.example.com:8080/u"),
         ("https://storage.example.net/u", "https://storage.example.net/u"),
     ],
 )
