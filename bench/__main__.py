@@ -145,11 +145,11 @@ def _measured(place: Ground, arguments: argparse.Namespace, is_wanted: Callable[
     for row in filter(lambda row: is_wanted(row.name), ROWS):
         yield Measured(row.name, place.measure(row, arguments.rounds), row.target, row.minus_start)
     for passes in filter(lambda row: is_wanted(row.name), mirror.MIRROR_ROWS):
-        yield Measured(passes.name, mirror.measure(passes, place.folder, place.environment, arguments.rounds))
+        yield Measured(passes.name, mirror.measure(passes, place.folder, place.environment, min(arguments.rounds, 2)))
     name = f"bundle of {arguments.bundle_gib} GiB, beside copying and hashing its blobs"
     if is_wanted(name):
         size = arguments.bundle_gib << 30
-        yield Measured(name, bundle.measure(place.folder, size, place.environment, min(arguments.rounds, 3)))
+        yield Measured(name, bundle.measure(place.folder, size, place.environment, 1))
 
 
 def _shown(row: Measured) -> Measured:

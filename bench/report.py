@@ -66,7 +66,8 @@ class Page:
         yield f"Written by `make bench` on {dt.datetime.now(dt.UTC):%Y-%m-%d}. Machine: {_machine()}."
         yield f"Programs: {'; '.join(_versions(self.path))}.\n"
         yield (
-            f"Medians of {self.rounds} rounds in which all programs take turns, after one that warms the caches; every "
+            f"Medians of {self.rounds} rounds (2 for mirror passes, 1 for bundles) in which all programs take turns, "
+            "after one that warms the caches; every "
             "destination is empty before each run, but for the rows that say *unchanged*. Registries are "
             "docker-registry, on the same machine. Slow links are a proxy that delays (and paces) each connection. "
             "*Peak* is the largest memory of any run."
@@ -137,9 +138,9 @@ def _machine() -> str:
 
 def _versions(path: str) -> Iterator[str]:
     for program, words in _VERSIONS.items():
-        found = shutil.which(program, path=path)
-        if found is not None:
-            done = subprocess.run([found, *words[1:]], capture_output=True, text=True, check=False)
+        if shutil.which(program, path=path) is not None:
+            environment = {**os.environ, "PATH": path}
+            done = subprocess.run(words, capture_output=True, text=True, check=False, env=environment)
             lines = (done.stdout or done.stderr).strip().splitlines()
-            version = lines[0] if lines else "?"
+            version = " ".join(lines[0].split()) if lines else "?"
             yield version if version.startswith(program) else f"{program} {version}"
