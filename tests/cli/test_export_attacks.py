@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import io
 import os
 import stat
@@ -13,14 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from imgmove.endpoints.layout import Layout
-from imgmove.model import media_types
-from imgmove.model.descriptor import Descriptor
-from imgmove.model.digest import Digest
-from imgmove.model.manifest import make_manifest, to_json_bytes
-from imgmove.wire.files import LocalFiles
 from tests.cli.conftest import Run
-from tests.images import put_blob
+from tests.rootfs.layers import image_of
 
 Entry = tuple[str, bytes, str, int]
 """A name, a type flag of tar, a link's target or a file's content, and a mode."""
@@ -101,25 +94,6 @@ def tar(entries: Sequence[Entry], outside: Path) -> bytes:
     return buffer.getvalue()
 
 
-def image(tars: Sequence[bytes], folder: Path) -> str:
-    layout = Layout.writable(LocalFiles(), str(folder))
-    packed = [gzip.compress(content, mtime=0) for content in tars]
-    config = to_json_bytes(
-        {
-            "architecture": "amd64",
-            "os": "linux",
-            "rootfs": {"type": "layers", "diff_ids": [str(Digest.of(content)) for content in tars]},
-        }
-    )
-    described = Descriptor.of(config, media_types.OCI_CONFIG)
-    layers = [Descriptor.of(content, media_types.OCI_LAYER_GZIP) for content in packed]
-    for descriptor, content in zip((described, *layers), (config, *packed), strict=True):
-        put_blob(layout, descriptor, content)
-    manifest = make_manifest(media_types.OCI_MANIFEST, described, layers)
-    layout.put_manifest(manifest.content, manifest.media_type, ("x:1",))
-    return f"oci:{folder}:x:1"
-
-
 def looks(path: Path) -> dict[str, tuple[object, ...]]:
     """Everything about a tree that an attack might change."""
     found: dict[str, tuple[object, ...]] = {}
@@ -142,7 +116,7 @@ def outside(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_nothing_outside_is_touched(attack: str, imgmove: Run, tmp_path: Path, outside: Path) -> None:
-    place = image([tar(entries, outside) for entries in ATTACKS[attack]], tmp_path / "layout")
+    place = image_of(tmp_path / "layout", *(tar(entries, outside) for entries in ATTACKS[attack]))
     before, beside = looks(outside), sorted(os.listdir(tmp_path))
     ran = imgmove("export", place, "-C", "target")
     assert looks(outside) == before
@@ -158,14 +132,14 @@ def test_nothing_outside_is_touched(attack: str, imgmove: Run, tmp_path: Path, o
 
 @pytest.mark.parametrize("length", [255, 256, 5000])
 def test_names_longer_than_files_may_have(length: int, imgmove: Run, tmp_path: Path) -> None:
-    place = image([tar([file("x" * length)], tmp_path)], tmp_path / "layout")
+    place = image_of(tmp_path / "layout", tar([file("x" * length)], tmp_path))
     ran = imgmove("export", place, "-C", "target")
     assert ran.status == (0 if length <= 255 else 1), ran.stderr
     assert "internal error" not in ran.stderr
 
 
 def test_folders_deeper_than_paths_may_be(imgmove: Run, tmp_path: Path) -> None:
-    place = image([tar([file("d/" * 3000 + "file")], tmp_path)], tmp_path / "layout")
+    place = image_of(tmp_path / "layout", tar([file("d/" * 3000 + "file")], tmp_path))
     ran = imgmove("export", place, "-C", "target")
     # pytest's own way of tidying up does not reach so deep.
     subprocess.run(["rm", "-rf", tmp_path / "target"], check=True)

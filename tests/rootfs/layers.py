@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import tarfile
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+from imgmove.endpoints.layout import Layout
+from imgmove.model import media_types
+from imgmove.model.descriptor import Descriptor
+from imgmove.model.digest import Digest
+from imgmove.model.manifest import make_manifest, to_json_bytes
 from imgmove.ports import Reader
 from imgmove.rootfs.union import unite
 from imgmove.streams import BytesReader
+from imgmove.wire.files import LocalFiles
+from tests.images import put_blob
 
 
 @dataclass(frozen=True)
@@ -31,6 +39,7 @@ KINDS = {
     "symlink": tarfile.SYMTYPE,
     "link": tarfile.LNKTYPE,
     "fifo": tarfile.FIFOTYPE,
+    "character": tarfile.CHRTYPE,
 }
 
 
@@ -125,6 +134,16 @@ def grouped(tree: dict[str, tuple[str, str, Any]]) -> dict[str, Any]:
     return {name: (kind, text, "" if kind == "folder" else least[inode]) for name, (kind, text, inode) in tree.items()}
 
 
-def sorted_names(entries: Iterable[Entry]) -> Sequence[str]:
-    """Names, sorted."""
-    return sorted(entry.name for entry in entries)
+def image_of(folder: Path, *layers: bytes) -> str:
+    """Puts an image of these layers' tars, the lowest first, into a new layout; returns where that is."""
+    layout = Layout.writable(LocalFiles(), str(folder))
+    packed = [gzip.compress(layer, mtime=0) for layer in layers]
+    rootfs = {"type": "layers", "diff_ids": [str(Digest.of(layer)) for layer in layers]}
+    config = to_json_bytes({"architecture": "amd64", "os": "linux", "rootfs": rootfs})
+    described = Descriptor.of(config, media_types.OCI_CONFIG)
+    descriptors = [Descriptor.of(content, media_types.OCI_LAYER_GZIP) for content in packed]
+    for descriptor, content in zip((described, *descriptors), (config, *packed), strict=True):
+        put_blob(layout, descriptor, content)
+    manifest = make_manifest(media_types.OCI_MANIFEST, described, descriptors)
+    layout.put_manifest(manifest.content, manifest.media_type, ("x:1",))
+    return f"oci:{folder}:x:1"

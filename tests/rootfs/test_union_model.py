@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import hypothesis
@@ -26,8 +27,37 @@ def note_parents(kinds: dict[str, str], name: str) -> None:
         kinds.setdefault(parent, "folder")
 
 
+@dataclass(frozen=True)
+class Stack:
+    """Layers, the lowest first.
+
+    Attributes:
+        meant: what they hold.
+        written: the same, with some names led through symbolic links of their layer.
+    """
+
+    meant: list[list[Entry]]
+    written: list[list[Entry]]
+
+
+def spelled(draw: st.DrawFn, name: str, ways: Mapping[str, str]) -> str:
+    """A name, or one that leads to the same place through a link."""
+    others = [way + name[len(target) :] for way, target in ways.items() if name.startswith(f"{target}/")]
+    return draw(st.sampled_from([name, *others])) if others else name
+
+
+def written(draw: st.DrawFn, layer: Sequence[Entry]) -> Iterator[Entry]:
+    """The layer with some names led through the links that stand before them."""
+    ways: dict[str, str] = {}
+    for entry in layer:
+        text = spelled(draw, entry.text, ways) if entry.kind == "link" else entry.text
+        yield replace(entry, name=spelled(draw, entry.name, ways), text=text)
+        if entry.kind == "symlink" and entry.text.startswith("/"):
+            ways[entry.name] = entry.text[1:]
+
+
 @st.composite
-def stacks(draw: st.DrawFn) -> list[list[Entry]]:  # noqa: C901 - the rules of what a layer may hold, in one place
+def stacks(draw: st.DrawFn) -> Stack:  # noqa: C901 - the rules of what a layer may hold, in one place
     """Layers that a program may have made: no name twice, nothing below a file, links behind their files."""
     layers: list[list[Entry]] = []
     below: set[str] = set()
@@ -63,12 +93,15 @@ def stacks(draw: st.DrawFn) -> list[list[Entry]]:  # noqa: C901 - the rules of w
                     continue
                 text = draw(st.sampled_from(targets))
                 pointed.add(text)
+            folders = [name for name, kind in kinds.items() if kind == "folder"]
+            if kind == "symlink" and folders:
+                text = draw(st.sampled_from([text, *(f"/{name}" for name in folders)]))
             layer.append(Entry(name, kind, text, draw(st.sampled_from((0o755, 0o555)))))
             kinds[name] = kind
             note_parents(kinds, name)
         layers.append(layer)
         below = {name for name, (kind, *_) in model(layers).items() if kind in ("file", "fifo")}
-    return layers
+    return Stack(layers, [list(written(draw, layer)) for layer in layers])
 
 
 def model(layers: Sequence[Sequence[Entry]]) -> dict[str, Any]:  # noqa: C901 - obvious rather than short
@@ -108,12 +141,12 @@ def model(layers: Sequence[Sequence[Entry]]) -> dict[str, Any]:  # noqa: C901 - 
 
 @hypothesis.settings(max_examples=200)
 @given(stacks())
-def test_the_union_is_what_unpacking_layer_upon_layer_gives(layers: list[list[Entry]]) -> None:
-    tar = united(*(tar_of(*layer) for layer in layers))
-    assert tree_of(tar) == model(layers)
+def test_the_union_is_what_unpacking_layer_upon_layer_gives(stack: Stack) -> None:
+    tar = united(*(tar_of(*layer) for layer in stack.written))
+    assert tree_of(tar) == model(stack.meant)
 
 
 @given(stacks())
-def test_the_union_of_a_union_is_the_same_bytes(layers: list[list[Entry]]) -> None:
-    tar = united(*(tar_of(*layer) for layer in layers))
+def test_the_union_of_a_union_is_the_same_bytes(stack: Stack) -> None:
+    tar = united(*(tar_of(*layer) for layer in stack.written))
     assert united(tar) == tar
