@@ -104,9 +104,10 @@ def export(
     max_size: int | None = None,
     session: Session | None = None,
 ) -> None:
-    """Writes the root file system of an image: into a tar file, or unpacked into a folder.
+    """Writes the root file system of an image or a container: into a tar file, or unpacked into a folder.
 
     Args:
+        image: an image, or a container of docker or podman (``docker-daemon:@NAME``), whose tar is the engine's own.
         file: appears when it is whole; the same bytes each time for the same image.
         folder: is made if it is missing; instead of ``file``.
         platform: which of an index; linux/amd64 by default, else the first.

@@ -15,7 +15,9 @@ from imgmove.settings import parse_size
 
 
 def export(
-    image: Annotated[str, typer.Argument(metavar="IMAGE", help="Whose root file system.")],
+    image: Annotated[
+        str, typer.Argument(metavar="IMAGE", help="Whose root file system; or a container, docker-daemon:@NAME.")
+    ],
     access: Access,
     running: Running,
     output: Output,
@@ -35,7 +37,8 @@ def export(
     """Write the root file system of an image.
 
     Its layers are united as an engine shows them: one tar, the same bytes each time, or unpacked into a folder that is
-    made if it is missing. As root, unpacking keeps owners, devices and all attributes.
+    made if it is missing. As root, unpacking keeps owners, devices and all attributes. Of a container of docker or
+    podman (docker-daemon:@NAME, podman:@NAME), it is the engine's own tar.
     """
     if file and folder:
         raise UsageError("-o and -C exclude each other")

@@ -205,6 +205,18 @@ class Endpoints:
             ) from error
         return ArchiveLocation("archive", path)
 
+    def container(self, location: EngineLocation) -> Reader:
+        """Opens the root file system of a container: one tar, as the engine sends it.
+
+        Raises:
+            NotFound: there is no such container.
+            ImgmoveError: the engine can't be reached, or refuses.
+        """
+        try:
+            return self.engines.container(location)
+        except ImgmoveError as error:
+            raise error.on("source") from error.__cause__
+
     def _stream(self, location: Location) -> BinaryIO | Reader:
         if not isinstance(location, EngineLocation):
             return self._stdin or _stdin()

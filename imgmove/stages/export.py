@@ -1,4 +1,4 @@
-"""The stage that writes an image's root file system: its layers united, as one tar or unpacked into a folder."""
+"""The stage that writes an image's or a container's root file system, as one tar or unpacked into a folder."""
 
 from __future__ import annotations
 
@@ -8,20 +8,23 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import BinaryIO, Protocol
 
+from imgmove.engine.blobs import SidedReader
 from imgmove.engine.choose import check_platform, choose_one, flattened, preferred
 from imgmove.engine.graph import read_content, read_node
 from imgmove.engine.layers import Allowance, StoredLayer
 from imgmove.errors import ImgmoveError, LocalError, UsageError
 from imgmove.model.descriptor import Descriptor
 from imgmove.model.digest import Digest
-from imgmove.model.location import Location, PipeLocation
+from imgmove.model.location import EngineLocation, Location, PipeLocation
 from imgmove.model.manifest import Manifest, Node, read_json_object
 from imgmove.model.platform import Platform
-from imgmove.ports import FileWriter, Note, PlanMade, Source
+from imgmove.ports import BlobStarted, FileWriter, Note, PlanMade, Source
+from imgmove.rootfs.checked import CheckedTar
 from imgmove.rootfs.union import unite
 from imgmove.rootfs.unpack import Unpacker, prepare_folder
 from imgmove.stages.naming import find_origins
 from imgmove.stages.session import Session
+from imgmove.streams import BLOCK
 
 _LARGEST_CONFIG = 64 << 20
 _DEFAULT_PLATFORM = Platform("linux", "amd64")
@@ -102,6 +105,11 @@ def _export(
     platform: Platform | None,
     max_size: int | None,
 ) -> None:
+    if isinstance(image, EngineLocation) and image.container:
+        if platform is not None:
+            raise UsageError("a container has one platform", hint="leave --platform out")
+        _export_container(session, image, begin, max_size)
+        return
     layers = _layers(session, image, platform, max_size)
     session.run.observer.on(PlanMade(len(layers), sum(layer.descriptor.size for layer in layers), 0, is_exact=True))
     with contextlib.ExitStack() as stack:
@@ -110,6 +118,26 @@ def _export(
         target = begin()
         stack.callback(target.close)
         unite(layers, partial(_written, target))
+        _on_destination(target.finish)
+
+
+def _export_container(
+    session: Session, container: EngineLocation, begin: Callable[[], Target], max_size: int | None
+) -> None:
+    """Passes on the tar that an engine sends, which is united already."""
+    key = str(container)
+    with contextlib.ExitStack() as stack:
+        stream = session.run.watched(session.endpoints.container(container), key)
+        tar = SidedReader(CheckedTar(stream, key, max_size))
+        stack.callback(tar.close)
+        session.run.observer.on(BlobStarted(key, container.container, None))
+        # Some engines tell only now that there is none; nothing is begun before.
+        data = tar.read(BLOCK)
+        target = begin()
+        stack.callback(target.close)
+        while data:
+            _written(target, data)
+            data = tar.read(BLOCK)
         _on_destination(target.finish)
 
 

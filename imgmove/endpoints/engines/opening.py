@@ -14,7 +14,7 @@ from imgmove.endpoints.engines.destination import EngineDestination
 from imgmove.endpoints.engines.docker import Docker
 from imgmove.endpoints.engines.nearest import no_such_image
 from imgmove.endpoints.engines.podman import Podman
-from imgmove.errors import NetworkError, NotFound
+from imgmove.errors import NetworkError, NotFound, UsageError
 from imgmove.model.digest import Digest
 from imgmove.model.location import EngineLocation, SshHost, parse_ssh_host
 from imgmove.ports import ByteStream, Machine, Reader
@@ -71,6 +71,20 @@ class Engines:
             stream = engine.save([location.name])
         except NotFound:
             raise no_such_image(engine.label, location.name, engine.names()) from None
+        self._streams.append(stream)
+        return stream
+
+    def container(self, location: EngineLocation) -> Reader:
+        """The root file system of a container of docker or podman: one tar, as the engine sends it.
+
+        Raises:
+            NotFound: there is no such container; podman tells so at the first read.
+            UsageError: the engine gives out none.
+        """
+        engine = self._engine(location)
+        if isinstance(engine, Containerd):
+            raise UsageError("containerd gives out no containers", hint="write containerd:NAME for an image")
+        stream = engine.export(location.container)
         self._streams.append(stream)
         return stream
 
