@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
 from imgmove.model.descriptor import Descriptor
-from imgmove.model.digest import Digest
+from imgmove.model.digest import DEFAULT_ALGORITHM, Digest
 from imgmove.model.manifest import Manifest, Node
 from imgmove.model.platform import Platform
 
@@ -251,13 +251,18 @@ class Destination(Protocol):
         """
         ...
 
-    def put_manifest(self, content: bytes, media_type: str, names: Sequence[str]) -> None:
+    def put_manifest(
+        self, content: bytes, media_type: str, names: Sequence[str], *, algorithm: str = DEFAULT_ALGORITHM
+    ) -> None:
         """Stores a manifest or index whose children are here, under its digest and under each name.
 
         Without names it is a child, found through its parents alone. A root that has no name comes with its own
         digest as the name, and places that list their roots list it without one.
 
         Where the manifest has a subject, the destination sees to it that it is listed among its referrers.
+
+        Args:
+            algorithm: of the digest that it goes by.
         """
         ...
 

@@ -14,7 +14,7 @@ from imgmove.endpoints.blob_file import ArrivedBlob, FileBlobWriter
 from imgmove.endpoints.index_file import LARGEST_INDEX, IndexFile, digest_tag, is_digest
 from imgmove.errors import MalformedContent, NotFound, UsageError
 from imgmove.model.descriptor import Descriptor
-from imgmove.model.digest import Digest
+from imgmove.model.digest import DEFAULT_ALGORITHM, Digest
 from imgmove.model.manifest import LARGEST_MANIFEST, Index, Node, parse_manifest, read_json_object, to_json_bytes
 from imgmove.ports import BlobWriter, Files, LastingBlobWriter, NamedImage, ReadableFiles, Reader
 from imgmove.streams import BytesReader
@@ -271,12 +271,11 @@ class Layout(LayoutReader):
             writer.truncate(0)
         return FileBlobWriter(writer, self._place)
 
-    def put_manifest(self, content: bytes, media_type: str, names: Sequence[str]) -> None:
+    def put_manifest(
+        self, content: bytes, media_type: str, names: Sequence[str], *, algorithm: str = DEFAULT_ALGORITHM
+    ) -> None:
         """Stores a manifest and lists it under its names."""
-        descriptor = Descriptor.of(content, media_type)
-        for name in names:
-            if is_digest(name):
-                descriptor = Descriptor(media_type, Digest.of(content, Digest.parse(name).algorithm), len(content))
+        descriptor = Descriptor.of(content, media_type, algorithm)
         if not self.has(descriptor):
             writer = self.put_blob(descriptor)
             try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from imgmove.errors import ImgmoveError, MalformedContent, NotAvailableYet, SizeMismatch
+from imgmove.errors import ImgmoveError, MalformedContent, SizeMismatch
 from imgmove.model.descriptor import Descriptor
 from imgmove.model.digest import Digest
 from imgmove.model.manifest import LARGEST_MANIFEST, Index, Node, parse_manifest
@@ -76,23 +76,9 @@ def read_node(source: Opener, descriptor: Descriptor) -> Node:
     """
     content = read_content(source, descriptor)
     try:
-        return parse_manifest(content, descriptor.media_type)
+        return parse_manifest(content, descriptor.media_type, descriptor.digest.algorithm)
     except MalformedContent as error:
         raise type(error)(f"manifest {descriptor.digest.short}: {error.message}", hint=error.hint) from None
-
-
-def read_node_to_move(source: Opener, descriptor: Descriptor) -> Node:
-    """As `read_node`, for a manifest that is to be put somewhere else under the same digest.
-
-    Raises:
-        NotAvailableYet: its digest is of another algorithm than sha256, under which no destination can put it yet.
-    """
-    if descriptor.digest.algorithm != "sha256":
-        raise NotAvailableYet(
-            f"manifest {descriptor.digest.algorithm}:{descriptor.digest.short} can't be moved yet: "
-            "only blobs may be named by other digests than sha256"
-        )
-    return read_node(source, descriptor)
 
 
 def grow(root: Descriptor, names: tuple[str, ...], nodes: Mapping[Digest, Node]) -> Tree:

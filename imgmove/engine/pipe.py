@@ -14,7 +14,7 @@ from typing import Literal, TypeVar
 from imgmove.engine.ahead import ReadAhead
 from imgmove.engine.blobs import SidedReader, on_destination
 from imgmove.engine.convert import Conversions, Recipe, converted_type, is_convertible
-from imgmove.engine.graph import Tree, grow, read_content, read_node_to_move
+from imgmove.engine.graph import Tree, grow, read_content, read_node
 from imgmove.engine.run import Run
 from imgmove.errors import ImgmoveError, SizeMismatch, UsageError
 from imgmove.model import media_types
@@ -258,7 +258,7 @@ class _PipeMover:
         while waiting:
             descriptor = waiting.pop()
             if descriptor.digest not in nodes:
-                node = _from_source(lambda: read_node_to_move(self.source, descriptor))  # noqa: B023 - called at once
+                node = _from_source(lambda: read_node(self.source, descriptor))  # noqa: B023 - called at once
                 nodes[descriptor.digest] = node
                 waiting.extend(child for child in node.children if child.is_manifest)
         return grow(image.descriptor, names, nodes)
@@ -326,7 +326,7 @@ class _PipeMover:
         run, destination = self.piping.run, self.piping.destination
 
         def put() -> None:
-            destination.put_manifest(node.content, node.media_type, names)
+            destination.put_manifest(node.content, node.media_type, names, algorithm=node.algorithm)
 
         on_destination(lambda: run.persist(f"putting manifest {node.descriptor.digest.short}", put))
 

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from imgmove.engine.choose import check_platform, choose_one, choose_several, flattened
 from imgmove.engine.convert import Conversions, Recipe, is_convertible
-from imgmove.engine.graph import DEEPEST_INDEX, MOST_REFERRERS, grow, read_content, read_node_to_move
+from imgmove.engine.graph import DEEPEST_INDEX, MOST_REFERRERS, grow, read_content, read_node
 from imgmove.engine.plan import Choice, Fate, Move, Plan, PlannedBlob, PlannedImage, PlannedTree
 from imgmove.engine.pool import Pool, TaskGroup
 from imgmove.errors import ImgmoveError, MalformedContent, Side, UsageError
@@ -302,7 +302,7 @@ class _Planner:
             if node := self._nodes.get(descriptor.digest):
                 return node
             what = f"reading manifest {descriptor.digest.short}"
-            node = self._ask("source", what, lambda: read_node_to_move(survey.move.source, descriptor))
+            node = self._ask("source", what, lambda: read_node(survey.move.source, descriptor))
             self._nodes[descriptor.digest] = node
             return node
 

@@ -301,7 +301,10 @@ class _Transfer:
         assert isinstance(destination, Destination)
         what = f"putting manifest {node.descriptor.digest.short}"
         try:
-            self._run.persist(what, lambda: destination.put_manifest(node.content, node.media_type, names))
+            self._run.persist(
+                what,
+                lambda: destination.put_manifest(node.content, node.media_type, names, algorithm=node.algorithm),
+            )
         except ImgmoveError as error:
             raise error.on("destination") from error.__cause__
 

@@ -249,7 +249,7 @@ def put_under(
 
     def put() -> None:
         node = read_node(opener, image)
-        destination.put_manifest(node.content, node.media_type, (name,))
+        destination.put_manifest(node.content, node.media_type, (name,), algorithm=node.algorithm)
 
     try:
         persist(f"naming {image.digest.short} {name}", put)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from imgmove.errors import MalformedContent
 from imgmove.model import media_types
-from imgmove.model.digest import Digest
+from imgmove.model.digest import DEFAULT_ALGORITHM, Digest
 from imgmove.model.platform import Platform
 
 _LARGEST = 1 << 62
@@ -47,9 +47,9 @@ class Descriptor:
         return media_types.is_foreign_layer(self.media_type)
 
     @classmethod
-    def of(cls, content: bytes, media_type: str) -> Descriptor:
+    def of(cls, content: bytes, media_type: str, algorithm: str = DEFAULT_ALGORITHM) -> Descriptor:
         """Describes content that is at hand."""
-        return cls(media_type, Digest.of(content), len(content))
+        return cls(media_type, Digest.of(content, algorithm), len(content))
 
     @classmethod
     def from_json(cls, value: object) -> Descriptor:

@@ -9,6 +9,9 @@ from typing import Protocol
 
 from imgmove.errors import MalformedContent
 
+DEFAULT_ALGORITHM = "sha256"
+"""What content is named by where nothing says otherwise."""
+
 _HEX_LENGTHS = {"sha256": 64, "sha384": 96, "sha512": 128}
 _SYNTAX = re.compile(r"[a-z0-9]+(?:[+._-][a-z0-9]+)*:[a-zA-Z0-9=_-]+")
 _HEX = re.compile(r"[a-f0-9]+")
@@ -52,7 +55,7 @@ class Digest:
         return cls(algorithm, value)
 
     @classmethod
-    def of(cls, content: bytes | bytearray | memoryview, algorithm: str = "sha256") -> Digest:
+    def of(cls, content: bytes | bytearray | memoryview, algorithm: str = DEFAULT_ALGORITHM) -> Digest:
         """The digest of content that is at hand."""
         return cls(algorithm, hashlib.new(algorithm, content, usedforsecurity=False).hexdigest())
 

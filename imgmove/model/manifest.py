@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from imgmove.errors import MalformedContent
 from imgmove.model import media_types
 from imgmove.model.descriptor import Descriptor
-from imgmove.model.digest import Digest
+from imgmove.model.digest import DEFAULT_ALGORITHM, Digest
 
 LARGEST_MANIFEST = 4 << 20
 """Bytes; registries refuse more (OCI distribution spec, *Pushing Manifests*), and so do we before parsing."""
@@ -35,6 +35,7 @@ class Manifest:
         layers: in the order of the document; ORAS artifact manifests call them blobs.
         subject: what this manifest says something about (a signature's image), never a child.
         artifact_type: as the referrers API would list it.
+        algorithm: of the digest that the bytes go by.
     """
 
     content: bytes
@@ -44,6 +45,7 @@ class Manifest:
     subject: Descriptor | None
     artifact_type: str
     annotations: Mapping[str, str]
+    algorithm: str = DEFAULT_ALGORITHM
 
     @property
     def children(self) -> tuple[Descriptor, ...]:
@@ -53,7 +55,7 @@ class Manifest:
     @property
     def descriptor(self) -> Descriptor:
         """Describes these bytes."""
-        return Descriptor.of(self.content, self.media_type)
+        return Descriptor.of(self.content, self.media_type, self.algorithm)
 
     @property
     def is_image(self) -> bool:
@@ -71,6 +73,7 @@ class Index:
     subject: Descriptor | None
     artifact_type: str
     annotations: Mapping[str, str]
+    algorithm: str = DEFAULT_ALGORITHM
 
     @property
     def children(self) -> tuple[Descriptor, ...]:
@@ -80,19 +83,20 @@ class Index:
     @property
     def descriptor(self) -> Descriptor:
         """Describes these bytes."""
-        return Descriptor.of(self.content, self.media_type)
+        return Descriptor.of(self.content, self.media_type, self.algorithm)
 
 
 Node = Manifest | Index
 
 
-def parse_manifest(content: bytes, media_type: str = "") -> Node:
+def parse_manifest(content: bytes, media_type: str = "", algorithm: str = DEFAULT_ALGORITHM) -> Node:
     """Reads a manifest or index of any kind that imgmove moves.
 
     Args:
         content: the whole document.
         media_type: what the descriptor or the ``Content-Type`` said; the document's own word wins, because
             registries and layouts are known to mislabel.
+        algorithm: of the digest that the document goes by.
 
     Raises:
         MalformedContent: not JSON, too large or too deep, of an unknown kind, schema 1, or broken.
@@ -107,6 +111,7 @@ def parse_manifest(content: bytes, media_type: str = "") -> Node:
             subject=_optional(document, "subject"),
             artifact_type=_artifact_type(document, None),
             annotations=read_annotations(document),
+            algorithm=algorithm,
         )
     config = _optional(document, "config")
     return Manifest(
@@ -117,6 +122,7 @@ def parse_manifest(content: bytes, media_type: str = "") -> Node:
         subject=_optional(document, "subject"),
         artifact_type=_artifact_type(document, config),
         annotations=read_annotations(document),
+        algorithm=algorithm,
     )
 
 

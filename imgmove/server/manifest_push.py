@@ -33,9 +33,7 @@ class ManifestPush:
             raise Refusal(400, "DIGEST_INVALID", f"the manifest's digest is not {digest}")
         if self._rules.checks_children:
             _check_children(destination, node)
-        # The port's own digest is sha256; another one is a name beside it.
-        names = tags if digest.algorithm == "sha256" else [str(digest), *tags]
-        destination.put_manifest(content, node.media_type, names)
+        destination.put_manifest(content, node.media_type, tags, algorithm=digest.algorithm)
         headers = {"Location": f"/v2/{name}/manifests/{digest}", "Docker-Content-Digest": str(digest)}
         if node.subject is not None:
             headers["OCI-Subject"] = str(node.subject.digest)

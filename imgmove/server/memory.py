@@ -9,7 +9,7 @@ from pathlib import Path
 from imgmove.errors import MalformedContent, NotFound
 from imgmove.model import media_types
 from imgmove.model.descriptor import Descriptor
-from imgmove.model.digest import Digest
+from imgmove.model.digest import DEFAULT_ALGORITHM, Digest
 from imgmove.model.manifest import parse_manifest
 from imgmove.ports import BlobWriter, NamedImage, Reader
 from imgmove.server.spool import Content, InMemory, Spool
@@ -140,16 +140,15 @@ class MemoryRepository:
         """Begins a blob."""
         return _MemoryWriter(self)
 
-    def put_manifest(self, content: bytes, media_type: str, names: Sequence[str]) -> None:
-        """Stores any bytes as a manifest, under their sha256 unless a name is another digest, and under each tag."""
-        digests = [digest for name in names if (digest := _as_digest(name))] or [Digest.of(content)]
+    def put_manifest(
+        self, content: bytes, media_type: str, names: Sequence[str], *, algorithm: str = DEFAULT_ALGORITHM
+    ) -> None:
+        """Stores any bytes as a manifest, under their digest and under each tag."""
+        descriptor = Descriptor.of(content, media_type, algorithm)
         with self._store.lock:
-            for digest in digests:
-                self._store.contents[digest] = InMemory(content)
-                self._manifests[digest] = Descriptor(media_type, digest, len(content))
-            for name in names:
-                if not _as_digest(name):
-                    self._tags[name] = digests[0]
+            self._store.contents[descriptor.digest] = InMemory(content)
+            self._manifests[descriptor.digest] = descriptor
+            self._tags.update((name, descriptor.digest) for name in names if not _as_digest(name))
 
     def mount(self, descriptor: Descriptor, repository: str) -> BlobWriter | None:
         """Takes a blob from another repository of this registry, or begins an upload when that one lacks it."""

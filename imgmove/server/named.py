@@ -11,7 +11,7 @@ from typing import Protocol
 
 from imgmove.errors import ImgmoveError, MalformedContent, NotFound, UsageError
 from imgmove.model.descriptor import Descriptor
-from imgmove.model.digest import Digest
+from imgmove.model.digest import DEFAULT_ALGORITHM, Digest
 from imgmove.model.manifest import LARGEST_MANIFEST, Index, Node, parse_manifest
 from imgmove.ports import BlobWriter, Deleter, Destination, NamedImage, Reader, ReferrerLister, read_all
 from imgmove.server.served import PushableRepository, SourceRepository
@@ -228,17 +228,17 @@ class NamedRepository(PushableRepository):
             raise NotFound(f"{name} was deleted")
         return descriptor
 
-    def put_manifest(self, content: bytes, media_type: str, names: Sequence[str]) -> None:
+    def put_manifest(
+        self, content: bytes, media_type: str, names: Sequence[str], *, algorithm: str = DEFAULT_ALGORITHM
+    ) -> None:
         """Stores a manifest, under its tags' names in the whole place."""
         full = [self._full(name) for name in names]
-        node = parse_manifest(content, media_type)
-        self._repositories.deleted.difference_update(
-            [node.descriptor.digest, *(Digest.parse(name) for name in names if ":" in name)]
-        )
+        node = parse_manifest(content, media_type, algorithm)
+        self._repositories.deleted.discard(node.descriptor.digest)
         if not full and node.subject is not None:
             # Nothing but its being listed leads to what refers to another manifest.
             full = [str(node.descriptor.digest)]
-        self._place.put_manifest(content, media_type, full)
+        self._place.put_manifest(content, media_type, full, algorithm=algorithm)
 
     def mount(self, descriptor: Descriptor, repository: str) -> BlobWriter | None:  # noqa: ARG002 - the port's
         """All repositories lie in one place, so what one has all have."""

@@ -8,7 +8,7 @@ from contextlib import closing
 
 from imgmove.errors import MalformedContent, NotFound
 from imgmove.model.descriptor import Descriptor
-from imgmove.model.digest import Digest
+from imgmove.model.digest import DEFAULT_ALGORITHM, Digest
 from imgmove.model.manifest import LARGEST_MANIFEST, parse_manifest
 from imgmove.ports import (
     BlobWriter,
@@ -148,9 +148,11 @@ class PushableRepository(SourceRepository):
         """Begins a blob."""
         return _RememberedWriter(self._destination.put_blob(descriptor), self)
 
-    def put_manifest(self, content: bytes, media_type: str, names: Sequence[str]) -> None:
+    def put_manifest(
+        self, content: bytes, media_type: str, names: Sequence[str], *, algorithm: str = DEFAULT_ALGORITHM
+    ) -> None:
         """Stores a manifest under its digest and under each name."""
-        self._destination.put_manifest(content, media_type, names)
+        self._destination.put_manifest(content, media_type, names, algorithm=algorithm)
 
 
 class _RememberedWriter:

@@ -38,7 +38,7 @@ def tag(session: Session, location: Location, names: Sequence[str]) -> list[str]
     try:
         root = session.run.persist(f"resolving {location}", partial(source.resolve, _resolvable(location)))
         node = session.run.persist(f"reading {root.digest.short}", partial(read_node, source, root))
-        put = partial(place.put_manifest, node.content, node.media_type, wanted)
+        put = partial(place.put_manifest, node.content, node.media_type, wanted, algorithm=node.algorithm)
         session.run.persist(f"tagging {location}", put)
     except ImgmoveError as error:
         raise error.on("destination") from error.__cause__

@@ -131,7 +131,7 @@ def test_a_mount_of_what_is_not_there_begins_an_upload(store: MemoryRepositories
 def test_manifests_with_names_that_are_digests(store: MemoryRepositories) -> None:
     repository = store.make("a")
     digest = Digest.of(SMALL, "sha512")
-    repository.put_manifest(SMALL, media_types.OCI_MANIFEST, [str(digest), "1"])
+    repository.put_manifest(SMALL, media_types.OCI_MANIFEST, [str(digest), "1"], algorithm="sha512")
     assert repository.resolve("1").digest == digest
     assert repository.find(str(Digest.of(SMALL))) is None
     assert get(repository, repository.resolve(str(digest))) == SMALL

@@ -272,20 +272,6 @@ def test_foreign_layers_keep_their_urls_and_are_not_fetched(
         assert moved(session, origin, target).images[0].digest == built.root.digest
 
 
-def test_a_manifest_named_by_another_hash_is_refused_and_not_renamed(
-    session: imgmove.Session, layout: Layout, tmp_path: Path
-) -> None:
-    image = build_image()
-    content = image.nodes[0].content
-    named = Digest.of(content, "sha512")
-    image.put(layout, "app:1")
-    layout.put_manifest(content, image.root.media_type, (str(named),))
-    report = imgmove.copy(f"oci:{tmp_path / 'in'}@{named}", f"oci:{tmp_path / 'out'}", session=session)
-    assert report.images[0].error is not None
-    assert report.images[0].error.exit_status == 2
-    assert not (tmp_path / "out").exists()
-
-
 def test_content_inside_its_descriptor(session: imgmove.Session, layout: Layout, tmp_path: Path) -> None:
     config = Descriptor(media_types.OCI_EMPTY, Digest.of(b"{}"), 2, data=b"{}")
     document = {

@@ -9,7 +9,7 @@ from imgmove.endpoints.archive.shape import front_matter, merged
 from imgmove.endpoints.layout import blob_path
 from imgmove.errors import LocalError, SizeMismatch, UsageError
 from imgmove.model.descriptor import Descriptor
-from imgmove.model.digest import Digest
+from imgmove.model.digest import DEFAULT_ALGORITHM, Digest
 from imgmove.model.manifest import Node, parse_manifest
 from imgmove.ports import BlobWriter, Files, FileWriter, NamedImage, Outline, Reader
 from imgmove.rootfs.tar import END, make_header, padding
@@ -71,9 +71,11 @@ class ArchiveStream:
             raise UsageError("a stream takes only content whose size is known", hint="write to a file first")
         return _StreamedBlob(self, descriptor)
 
-    def put_manifest(self, content: bytes, media_type: str, names: Sequence[str]) -> None:
+    def put_manifest(
+        self, content: bytes, media_type: str, names: Sequence[str], *, algorithm: str = DEFAULT_ALGORITHM
+    ) -> None:
         """Writes a manifest, unless the outline had it."""
-        node = parse_manifest(content, media_type)
+        node = parse_manifest(content, media_type, algorithm)
         if node.descriptor.digest not in self._nodes:
             self._nodes[node.descriptor.digest] = node
             self._put_node(node)

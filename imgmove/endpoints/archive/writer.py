@@ -12,7 +12,7 @@ from imgmove.endpoints.blob_file import WrittenReader
 from imgmove.endpoints.layout import blob_path
 from imgmove.errors import LocalError, SizeMismatch
 from imgmove.model.descriptor import Descriptor
-from imgmove.model.digest import Digest
+from imgmove.model.digest import DEFAULT_ALGORITHM, Digest
 from imgmove.model.manifest import Node, parse_manifest
 from imgmove.ports import BlobWriter, Files, FileWriter, LastingBlobWriter, NamedImage, Outline, Reader
 from imgmove.rootfs.tar import END, make_header, padding
@@ -73,9 +73,11 @@ class ArchiveFile:
         self._given_up.discard(descriptor.digest)
         return _PlacedBlob(self, offset, descriptor)
 
-    def put_manifest(self, content: bytes, media_type: str, names: Sequence[str]) -> None:
+    def put_manifest(
+        self, content: bytes, media_type: str, names: Sequence[str], *, algorithm: str = DEFAULT_ALGORITHM
+    ) -> None:
         """Writes a manifest, unless the outline had it."""
-        node = parse_manifest(content, media_type)
+        node = parse_manifest(content, media_type, algorithm)
         descriptor = node.descriptor
         with self._tail, self._lock:
             if descriptor.digest not in self._nodes:

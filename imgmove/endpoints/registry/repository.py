@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Sequence
-from urllib.parse import quote
+from collections.abc import Iterator, Mapping, Sequence
+from urllib.parse import quote, urlencode
 
 from imgmove.endpoints.registry.host import RegistryHost, delete_scope, pull_scope, push_scope
 from imgmove.endpoints.registry.listing import names, tags_place
@@ -12,10 +12,10 @@ from imgmove.endpoints.registry.pull import RepositoryReader, header_digest
 from imgmove.endpoints.registry.referrers import DIGEST_TAGS, ReferrerQuestions, fallback_tag, with_referrer
 from imgmove.endpoints.registry.session import Session
 from imgmove.endpoints.registry.upload import BlobUpload, PipedUpload, StreamedUpload
-from imgmove.errors import AccessDenied, DigestMismatch, NetworkError, ServerRefused, UsageError
+from imgmove.errors import AccessDenied, DigestMismatch, NetworkError, NotFound, ServerRefused, UsageError
 from imgmove.model import media_types
 from imgmove.model.descriptor import Descriptor
-from imgmove.model.digest import Digest
+from imgmove.model.digest import DEFAULT_ALGORITHM, Digest
 from imgmove.model.manifest import LARGEST_MANIFEST, Node, parse_manifest, to_json_bytes
 from imgmove.ports import BlobWriter, NamedImage
 from imgmove.streams import BytesReader
@@ -117,14 +117,22 @@ class RegistryRepository(RegistrySource):
             check_status(response, 201, 202, what=f"mounting a blob in {self.label}")
         return BlobUpload(self.host, session, self.has, descriptor)
 
-    def put_manifest(self, content: bytes, media_type: str, names: Sequence[str]) -> None:
+    def put_manifest(
+        self, content: bytes, media_type: str, names: Sequence[str], *, algorithm: str = DEFAULT_ALGORITHM
+    ) -> None:
         """Stores a manifest under its digest, or each of its names, and sees to its subject's list of referrers."""
-        node = parse_manifest(content, media_type)
+        node = parse_manifest(content, media_type, algorithm)
         if len(content) > LARGEST_MANIFEST:
             raise UsageError(f"a manifest of {len(content)} bytes is more than registries take")
+        digest = node.descriptor.digest
         keeps_list = False
-        for name in names or (str(Digest.of(content)),):
-            keeps_list = self._put(content, media_type, name) or keeps_list
+        if algorithm != DEFAULT_ALGORITHM:
+            keeps_list, names = self._put_by_digest(node, digest, [name for name in names if ":" not in name])
+        elif not names:
+            names = (str(digest),)
+        for name in names:
+            headers = self._put(content, media_type, name)
+            keeps_list = keeps_list or "oci-subject" in headers
         if node.subject is not None and not keeps_list:
             self._list_referrer(node, node.subject.digest)
 
@@ -155,16 +163,39 @@ class RegistryRepository(RegistrySource):
 
     # --- below
 
-    def _put(self, content: bytes, media_type: str, name: str) -> bool:
-        """Puts a manifest under one name; whether the registry keeps its subject's list by itself."""
+    def _put_by_digest(self, node: Node, digest: Digest, tags: Sequence[str]) -> tuple[bool, Sequence[str]]:
+        """Puts a manifest that goes by another algorithm than registries name content by on their own.
+
+        Returns:
+            Whether the registry keeps its subject's list by itself, and the tags that it did not set by the way.
+
+        Raises:
+            ServerRefused: it knows no such digests.
+        """
+        query = f"?{urlencode([('tag', tag) for tag in tags])}" if tags else ""
+        try:
+            headers = self._put(node.content, node.media_type, f"{digest}{query}")
+            told = headers.get("docker-content-digest", str(digest))
+        except (ServerRefused, NotFound) as error:
+            told = error.message
+        if told != str(digest):
+            raise ServerRefused(
+                f"{self.label} takes no manifest named by {digest.algorithm}: {told}",
+                hint="move it to a registry of OCI distribution 1.1, a layout or an archive",
+            )
+        is_set = {tag.strip() for tag in headers.get("oci-tag", "").split(",")}
+        return "oci-subject" in headers, [tag for tag in tags if tag not in is_set]
+
+    def _put(self, content: bytes, media_type: str, name: str) -> Mapping[str, str]:
+        """Puts a manifest under one name; the headers of the answer."""
         headers = {"Content-Type": media_type}
-        what = f"putting {self.label}{'@' if ':' in name else ':'}{name}"
+        what = f"putting {self.label}{'@' if ':' in name else ':'}{name.partition('?')[0]}"
         response = self.host.send("PUT", self._manifest(name), self.scopes, headers, content)
         check_status(response, 201, 200, 202, what=what).close()
         told = header_digest(response)
         if told is not None and told != Digest.of(content, told.algorithm):
             raise DigestMismatch(f"{what}: {self.host.name} stored {told} instead")
-        return bool(response.headers.get("oci-subject"))
+        return response.headers
 
     def _list_referrer(self, node: Node, subject: Digest) -> None:
         """Adds a manifest to the list under its subject's fallback tag, until the list really holds it."""
