@@ -9,7 +9,7 @@ import typer
 
 from imgmove.cli.bundle_options import bundle_path, public_key
 from imgmove.cli.messages import clean, counted, size, write, write_json
-from imgmove.cli.options import Access, Output, Running, make_settings
+from imgmove.cli.options import Access, Output, Reaching, Running, WatchedOutput, make_settings
 from imgmove.errors import UsageError
 from imgmove.model.location import parse_location
 
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 def inspect(
     files: Annotated[list[str], typer.Argument(metavar="FILE...", help="A bundle, or its volumes.")],
-    running: Running,
-    output: Output,
     key: Annotated[
         str, typer.Option(metavar="FILE", show_default=False, help="The public key that must have signed it.")
     ] = "",
@@ -31,6 +29,9 @@ def inspect(
     html: Annotated[
         str, typer.Option(metavar="FILE", show_default=False, help="Write a page for the approver; - for stdout.")
     ] = "",
+    *,
+    running: Reaching,
+    output: Output,
 ) -> None:
     """Show what is in a bundle: images, platforms, sizes, signatures and SBOMs, licences."""
     from imgmove.airgap.inspection import inspect_bundle
@@ -55,11 +56,12 @@ def inspect(
 
 def verify(
     files: Annotated[list[str], typer.Argument(metavar="FILE...", help="A bundle, its volumes, or one paper.")],
-    running: Running,
-    output: Output,
     key: Annotated[
         str, typer.Option(metavar="FILE", show_default=False, help="The public key that must have signed it.")
     ] = "",
+    *,
+    running: Running,
+    output: WatchedOutput,
 ) -> None:
     """Hash every byte of a bundle, without a destination; missing and damaged volumes are named.
 
@@ -93,15 +95,16 @@ def verify(
 
 def inventory(
     place: Annotated[str, typer.Argument(metavar="LOCATION", help="A registry (HOST/), a repository, a layout.")],
-    access: Access,
-    running: Running,
-    output: Output,
     file: Annotated[
         str, typer.Option("--output", "-o", metavar="FILE", show_default=False, help="Where to; else stdout.")
     ] = "",
     sign_key: Annotated[
         str, typer.Option(metavar="FILE", show_default=False, help="The private key to sign it with.")
     ] = "",
+    *,
+    access: Access,
+    running: Running,
+    output: WatchedOutput,
 ) -> None:
     """List the blobs that a place really holds, for bundle create --have."""
     location = parse_location(place)

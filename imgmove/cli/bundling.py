@@ -20,13 +20,7 @@ from imgmove.cli.bundle_options import (
     signing_key,
 )
 from imgmove.cli.messages import Messages, clean, counted, size, write, write_json
-from imgmove.cli.options import (
-    DestinationAccess,
-    Output,
-    Running,
-    SourceAccess,
-    make_settings,
-)
+from imgmove.cli.options import DestinationAccess, Output, Running, SourceAccess, WatchedOutput, make_settings
 from imgmove.cli.papers import Papers
 from imgmove.errors import UsageError
 from imgmove.model.location import (
@@ -41,11 +35,6 @@ if TYPE_CHECKING:
 
 
 def create(
-    choosing: Choosing,
-    sparing: Sparing,
-    source: SourceAccess,
-    running: Running,
-    output: Output,
     file: Annotated[str, typer.Option("--output", "-o", metavar="FILE", help="Where to; - for stdout.")],
     images: Annotated[list[str] | None, typer.Argument(metavar="IMAGE...", help="What to carry.")] = None,
     volume_size: Annotated[
@@ -64,6 +53,12 @@ def create(
     limit_rate: Annotated[
         str, typer.Option(metavar="RATE", show_default=False, help="Bytes per second, such as 20M.")
     ] = "",
+    *,
+    choosing: Choosing,
+    sparing: Sparing,
+    source: SourceAccess,
+    running: Running,
+    output: WatchedOutput,
 ) -> None:
     """Write images into a bundle, whole or just what the far side lacks.
 
@@ -98,9 +93,6 @@ def create(
 
 def load(
     files: Annotated[list[str], typer.Argument(metavar="FILE...", help="A bundle, or its volumes in any order.")],
-    destination: DestinationAccess,
-    running: Running,
-    output: Output,
     to: Annotated[str, typer.Option("--to", metavar="DST", help="A registry's prefix (HOST/), a layout.")],
     rename: Annotated[
         list[str] | None, typer.Option(metavar="FROM=TO", help="Another name below the destination.")
@@ -123,6 +115,10 @@ def load(
     ] = False,
     reread: Annotated[bool, typer.Option("--reread", help="Read and hash every blob there once more.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and move nothing.")] = False,
+    *,
+    destination: DestinationAccess,
+    running: Running,
+    output: WatchedOutput,
 ) -> None:
     """Move the images of a bundle to where they are needed, and prove that they are there.
 
@@ -156,13 +152,14 @@ def load(
 
 
 def keygen(
-    output: Output,
     name: Annotated[
         str, typer.Option("--output", "-o", metavar="NAME", help="Makes NAME.key and NAME.pub.")
     ] = "bundle",
     passphrase: Annotated[
         bool, typer.Option("--passphrase", help="Encrypt the private key; IMGMOVE_PASSPHRASE, or asked for.")
     ] = False,
+    *,
+    output: Output,
 ) -> None:
     """Make a pair of Ed25519 keys: one signs bundles, the other checks them."""
     from imgmove.airgap.keys import write_key_pair

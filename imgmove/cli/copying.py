@@ -10,7 +10,7 @@ import typer
 
 from imgmove.cli.fan_out import FanOut
 from imgmove.cli.messages import Messages, clean, counted, size, write, write_json
-from imgmove.cli.options import DestinationAccess, Moving, Output, Running, SourceAccess, make_settings
+from imgmove.cli.options import DestinationAccess, Moving, Output, Running, SourceAccess, WatchedOutput, make_settings
 from imgmove.engine.graph import blame
 from imgmove.errors import UsageError
 from imgmove.model.location import Location, PipeLocation, parse_location, parse_path_location
@@ -19,11 +19,6 @@ from imgmove.stages.report import CopyReport
 
 def copy(
     places: Annotated[list[str], typer.Argument(metavar="SRC... DST", help="Sources, then the destination.")],
-    moving: Moving,
-    source: SourceAccess,
-    destination: DestinationAccess,
-    running: Running,
-    output: Output,
     to: Annotated[
         list[str] | None, typer.Option("--to", metavar="DST", help="A destination; all arguments are then sources.")
     ] = None,
@@ -38,6 +33,12 @@ def copy(
         str,
         typer.Option("--failed", metavar="FILE", show_default=False, help="Write what failed, for the next --hosts."),
     ] = "",
+    *,
+    moving: Moving,
+    source: SourceAccess,
+    destination: DestinationAccess,
+    running: Running,
+    output: WatchedOutput,
 ) -> None:
     """Move images from one place to another.
 
@@ -67,13 +68,14 @@ def copy(
 
 def save(
     images: Annotated[list[str], typer.Argument(metavar="IMAGE...", help="What to save.")],
-    moving: Moving,
-    source: SourceAccess,
-    running: Running,
-    output: Output,
     file: Annotated[
         str, typer.Option("--output", "-o", metavar="FILE", show_default=False, help="Where to; else stdout.")
     ] = "",
+    *,
+    moving: Moving,
+    source: SourceAccess,
+    running: Running,
+    output: WatchedOutput,
 ) -> None:
     """Write images into one archive, each blob once.
 
@@ -92,16 +94,17 @@ def save(
 
 
 def load(
-    moving: Moving,
-    destination: DestinationAccess,
-    running: Running,
-    output: Output,
     file: Annotated[
         str, typer.Option("--input", "-i", metavar="FILE", show_default=False, help="The archive; else stdin.")
     ] = "",
     to: Annotated[
         str, typer.Option("--to", metavar="DST", help="A registry's prefix such as reg.example.com/team/, a layout.")
     ] = "docker-daemon:",
+    *,
+    moving: Moving,
+    destination: DestinationAccess,
+    running: Running,
+    output: WatchedOutput,
 ) -> None:
     """Move every image of an archive or layout.
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from imgmove.cli.options import Access, Output, Running, make_settings
+from imgmove.cli.options import Access, Running, WatchedOutput, make_settings
 from imgmove.errors import UsageError
 from imgmove.model.location import parse_location
 from imgmove.model.platform import Platform
@@ -18,9 +18,6 @@ def export(
     image: Annotated[
         str, typer.Argument(metavar="IMAGE", help="Whose root file system; or a container, docker-daemon:@NAME.")
     ],
-    access: Access,
-    running: Running,
-    output: Output,
     file: Annotated[
         str, typer.Option("--output", "-o", metavar="FILE", show_default=False, help="Where the tar goes; else stdout.")
     ] = "",
@@ -33,6 +30,10 @@ def export(
     max_size: Annotated[
         str, typer.Option(metavar="SIZE", show_default=False, help="Refuse layers that unpack to more, such as 20G.")
     ] = "",
+    *,
+    access: Access,
+    running: Running,
+    output: WatchedOutput,
 ) -> None:
     """Write the root file system of an image.
 

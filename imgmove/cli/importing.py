@@ -12,9 +12,9 @@ from imgmove.cli.options import (
     Compression,
     DestinationAccess,
     Format,
-    Output,
     Running,
     SourceAccess,
+    WatchedOutput,
     make_settings,
 )
 from imgmove.errors import UsageError
@@ -28,7 +28,6 @@ def import_(
         str, typer.Argument(metavar="FILE|DIR|-|URL", help="A tar (also compressed), a folder, stdin, http(s)://…")
     ],
     destination: Annotated[str, typer.Argument(metavar="DST", help="Where the image goes.")],
-    *,
     change: Annotated[
         list[str] | None,
         typer.Option("--change", "-c", metavar="INSTRUCTION", help="A Dockerfile instruction, such as 'CMD [\"sh\"]'."),
@@ -55,10 +54,11 @@ def import_(
         str,
         typer.Option(help="Bytes per second over all connections, such as 20M.", metavar="RATE", show_default=False),
     ] = "",
+    *,
     source_access: SourceAccess,
     destination_access: DestinationAccess,
     running: Running,
-    output: Output,
+    output: WatchedOutput,
 ) -> None:
     """Make an image out of a root file system.
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from imgmove.cli.messages import Messages, clean, counted, size, write
-from imgmove.cli.options import Output, ProgressKind, Running, make_settings
+from imgmove.cli.options import Output, ProgressKind, Running, WatchedOutput, make_settings
 from imgmove.errors import UsageError
 
 if TYPE_CHECKING:
@@ -22,8 +22,6 @@ _DONE = {"copy": "copied", "update": "updated", "keep": "kept", "prune": "pruned
 
 
 def mirror(
-    running: Running,
-    output: Output,
     config: Annotated[str, typer.Argument(metavar="CONFIG", show_default=False, help="The mirror file.")] = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be done to each tag, and why.")] = False,
     only: Annotated[
@@ -51,6 +49,9 @@ def mirror(
         typer.Option(help="Bytes per second over all connections, such as 20M.", metavar="RATE", show_default=False),
     ] = "",
     schema: Annotated[bool, typer.Option("--schema", help="Print the JSON Schema of mirror files.")] = False,
+    *,
+    running: Running,
+    output: WatchedOutput,
 ) -> None:
     """Do one pass over a mirror file: cron's job.
 

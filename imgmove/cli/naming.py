@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from imgmove.cli.messages import clean, write, write_json
-from imgmove.cli.options import Access, Output, Running, make_settings
+from imgmove.cli.options import Access, Keeping, Output, Reaching, Securing, Trying, make_settings
 from imgmove.errors import SomeFailed, UsageError
 from imgmove.model.credentials import Credentials
 from imgmove.model.location import parse_location
@@ -17,8 +17,9 @@ from imgmove.model.location import parse_location
 def tag(
     image: Annotated[str, typer.Argument(metavar="IMAGE", help="The image, in a registry or layout.")],
     names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Its new names there.")],
+    *,
     access: Access,
-    running: Running,
+    running: Reaching,
     output: Output,
 ) -> None:
     """Give an image more names in its place; no blob moves."""
@@ -37,12 +38,13 @@ def tag(
 
 def delete(
     images: Annotated[list[str], typer.Argument(metavar="IMAGE...", help="What to remove.")],
-    access: Access,
-    running: Running,
-    output: Output,
     digest: Annotated[
         bool, typer.Option("--digest", help="Remove the manifest with all of its names, not the name alone.")
     ] = False,
+    *,
+    access: Access,
+    running: Reaching,
+    output: Output,
 ) -> None:
     """Remove a name; other names of the same image stay."""
     locations = [parse_location(image) for image in images]
@@ -72,15 +74,16 @@ def delete(
 
 
 def login(
-    running: Running,
-    access: Access,
-    output: Output,
     registry: Annotated[str, typer.Argument(metavar="REGISTRY", help="The registry's host.")] = "docker.io",
     username: Annotated[str, typer.Option("--username", "-u", show_default=False, help="Who you are.")] = "",
     password: Annotated[
         str, typer.Option("--password", "-p", show_default=False, help="Shows in the process list; better not.")
     ] = "",
     password_stdin: Annotated[bool, typer.Option("--password-stdin", help="Read the password from stdin.")] = False,
+    *,
+    running: Trying,
+    access: Securing,
+    output: Output,
 ) -> None:
     """Try credentials at a registry and keep them where docker does."""
     from imgmove.cli.session import make_messages, watched_session
@@ -103,9 +106,10 @@ def login(
 
 
 def logout(
-    running: Running,
-    output: Output,
     registry: Annotated[str, typer.Argument(metavar="REGISTRY", help="The registry's host.")] = "docker.io",
+    *,
+    running: Keeping,
+    output: Output,
 ) -> None:
     """Forget the credentials for a registry."""
     from imgmove.cli.session import watched_session

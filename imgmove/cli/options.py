@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Annotated
 
@@ -49,25 +49,55 @@ class LogFormat(StrEnum):
 
 
 @dataclass(frozen=True)
-class Output:
-    """What is told, and where."""
+class Telling:
+    """What is told on stderr."""
 
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no notes.")] = False
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say more: each blob, each retry, causes.")] = False
-    progress: Annotated[ProgressKind, typer.Option(help="Bars on a terminal, a line now and then without one.")] = (
-        ProgressKind.auto
-    )
     log_format: Annotated[LogFormat, typer.Option(help="Notes and errors as text or JSON lines.")] = LogFormat.text
+
+    @property
+    def watching(self) -> ProgressKind:
+        """How progress shows; not at all in what is done at once."""
+        return ProgressKind.none
 
 
 @dataclass(frozen=True)
-class Running:
-    """How hard and how long to try, and with whose files."""
+class Output(Telling):
+    """What is told, for commands that have a result and are done at once."""
 
-    jobs: Annotated[
-        int | None, typer.Option(help="Blobs and requests at the same time; 32 by default.", show_default=False)
-    ] = None
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False
+
+
+@dataclass(frozen=True)
+class WatchedOutput(Output):
+    """What is told, for commands that move or read content for a while."""
+
+    progress: Annotated[ProgressKind, typer.Option(help="Bars on a terminal, a line now and then without one.")] = (
+        ProgressKind.auto
+    )
+
+    @property
+    def watching(self) -> ProgressKind:
+        """As was asked for."""
+        return self.progress
+
+
+@dataclass(frozen=True)
+class Keeping:
+    """Where credentials lie."""
+
+    authfile: Annotated[str, typer.Option(help="The credentials file to use.", metavar="FILE", show_default=False)] = ""
+
+    def applied(self, known: Settings) -> Settings:
+        """The settings with what was asked for here."""
+        return replace(known, authfile=self.authfile)
+
+
+@dataclass(frozen=True)
+class Trying(Keeping):
+    """How long to try."""
+
     retries: Annotated[
         int | None, typer.Option(help="New tries in a row without progress; 5 by default.", show_default=False)
     ] = None
@@ -75,7 +105,20 @@ class Running:
         float | None,
         typer.Option(help="Seconds without a byte before a connection is given up; 60 by default.", show_default=False),
     ] = None
-    authfile: Annotated[str, typer.Option(help="The credentials file to use.", metavar="FILE", show_default=False)] = ""
+
+    def applied(self, known: Settings) -> Settings:
+        """The settings with what was asked for here."""
+        return replace(
+            super().applied(known),
+            retries=known.retries if self.retries is None else self.retries,
+            timeout=known.timeout if self.timeout is None else self.timeout,
+        )
+
+
+@dataclass(frozen=True)
+class Reaching(Trying):
+    """How to reach any place."""
+
     ssh_key: Annotated[
         str, typer.Option("--ssh-key", help="The private key for SSH hosts.", metavar="FILE", show_default=False)
     ] = ""
@@ -85,6 +128,24 @@ class Running:
     ssh_config: Annotated[
         str, typer.Option("--ssh-config", help="Instead of ~/.ssh/config.", metavar="FILE", show_default=False)
     ] = ""
+
+    def applied(self, known: Settings) -> Settings:
+        """The settings with what was asked for here."""
+        ssh = SshOptions(self.ssh_key, self.ssh_known_hosts, self.ssh_config, ask_secret)
+        return replace(super().applied(known), ssh=ssh)
+
+
+@dataclass(frozen=True)
+class Running(Reaching):
+    """How hard and how long to try, and with whose files, where many things are done side by side."""
+
+    jobs: Annotated[
+        int | None, typer.Option(help="Blobs and requests at the same time; 32 by default.", show_default=False)
+    ] = None
+
+    def applied(self, known: Settings) -> Settings:
+        """The settings with what was asked for here."""
+        return replace(super().applied(known), jobs=known.jobs if self.jobs is None else self.jobs)
 
 
 @dataclass(frozen=True)
@@ -178,13 +239,9 @@ class DestinationAccess:
 
 
 @dataclass(frozen=True)
-class Access:
-    """How the one place that a command is about is reached."""
+class Securing:
+    """How safe the connection to the one place is that a command is about."""
 
-    creds: Annotated[
-        str,
-        typer.Option("--creds", "--src-creds", metavar="USER[:PASSWORD]", show_default=False, help="Not stored ones."),
-    ] = ""
     no_tls_verify: Annotated[
         bool, typer.Option("--no-tls-verify", "--src-no-tls-verify", help="Take any certificate.")
     ] = False
@@ -203,27 +260,35 @@ class Access:
 
     def side(self) -> SideOptions:
         """As settings want it."""
+        return _side("", self.ca, verify=not self.no_tls_verify, plain_http=self.plain_http)
+
+
+@dataclass(frozen=True)
+class Access(Securing):
+    """How the one place that a command is about is reached."""
+
+    creds: Annotated[
+        str,
+        typer.Option("--creds", "--src-creds", metavar="USER[:PASSWORD]", show_default=False, help="Not stored ones."),
+    ] = ""
+
+    def side(self) -> SideOptions:
+        """As settings want it."""
         return _side(self.creds, self.ca, verify=not self.no_tls_verify, plain_http=self.plain_http)
 
 
 def make_settings(
-    running: Running, source: SideOptions | None = None, destination: SideOptions | None = None, limit_rate: str = ""
+    given: Keeping, source: SideOptions | None = None, destination: SideOptions | None = None, limit_rate: str = ""
 ) -> Settings:
     """What the options and the environment come to.
 
     Raises:
         UsageError, ConfigError: an option is out of range or makes no sense.
     """
-    known = Settings.from_environment()
-    return Settings(
-        environment=known.environment,
+    return replace(
+        given.applied(Settings.from_environment()),
         source=source or SideOptions(),
         destination=destination or source or SideOptions(),
-        authfile=running.authfile,
-        ssh=SshOptions(running.ssh_key, running.ssh_known_hosts, running.ssh_config, ask_secret),
-        jobs=known.jobs if running.jobs is None else running.jobs,
-        retries=known.retries if running.retries is None else running.retries,
-        timeout=known.timeout if running.timeout is None else running.timeout,
         limit_rate=parse_rate(limit_rate) if limit_rate else None,
     )
 

@@ -8,7 +8,16 @@ from typing import Annotated
 import typer
 
 from imgmove.cli.messages import clean, counted, size, write, write_json
-from imgmove.cli.options import Access, DestinationAccess, Output, Running, SourceAccess, make_settings
+from imgmove.cli.options import (
+    Access,
+    DestinationAccess,
+    Output,
+    Reaching,
+    Running,
+    SourceAccess,
+    WatchedOutput,
+    make_settings,
+)
 from imgmove.errors import LocalError, UsageError
 from imgmove.model.location import parse_location
 from imgmove.model.platform import Platform
@@ -16,15 +25,16 @@ from imgmove.model.platform import Platform
 
 def inspect(
     image: Annotated[str, typer.Argument(metavar="IMAGE", help="What to look into.")],
-    access: Access,
-    running: Running,
-    output: Output,
     platform: Annotated[
         str, typer.Option(metavar="OS/ARCH", show_default=False, help="Whose layers and config to show.")
     ] = "",
     raw: Annotated[bool, typer.Option("--raw", help="Print the manifest's exact bytes.")] = False,
     config: Annotated[bool, typer.Option("--config", help="Print the config's exact bytes.")] = False,
     digest: Annotated[bool, typer.Option("--digest", help="Print the digest.")] = False,
+    *,
+    access: Access,
+    running: Reaching,
+    output: Output,
 ) -> None:
     """Show what an image is made of.
 
@@ -54,8 +64,9 @@ def inspect(
 
 def tags(
     repository: Annotated[str, typer.Argument(metavar="REPO", help="A repository, layout or archive.")],
+    *,
     access: Access,
-    running: Running,
+    running: Reaching,
     output: Output,
 ) -> None:
     """List the tags of a repository, or the names in a file, sorted."""
@@ -70,8 +81,9 @@ def tags(
 
 def repos(
     registry: Annotated[str, typer.Argument(metavar="REGISTRY[/PREFIX]", help="Such as reg.example.com/team.")],
+    *,
     access: Access,
-    running: Running,
+    running: Reaching,
     output: Output,
 ) -> None:
     """List the repositories of a registry, sorted."""
@@ -85,10 +97,6 @@ def repos(
 
 def verify(
     image: Annotated[str, typer.Argument(metavar="IMAGE", help="What to read and hash.")],
-    source: SourceAccess,
-    destination: DestinationAccess,
-    running: Running,
-    output: Output,
     other: Annotated[
         str | None, typer.Argument(metavar="[OTHER]", help="What should be the same.", show_default=False)
     ] = None,
@@ -98,6 +106,11 @@ def verify(
     referrers: Annotated[
         bool, typer.Option("--referrers/--no-referrers", help="Signatures and the like are read too.")
     ] = True,
+    *,
+    source: SourceAccess,
+    destination: DestinationAccess,
+    running: Running,
+    output: WatchedOutput,
 ) -> None:
     """Prove that an image is whole, the same elsewhere, or signed.
 

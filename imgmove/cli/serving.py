@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from imgmove.cli.messages import Messages, write
-from imgmove.cli.options import Output, Running, make_settings
+from imgmove.cli.options import Reaching, Telling, make_settings
 from imgmove.model.location import parse_location
 
 if TYPE_CHECKING:
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
 def serve(
     place: Annotated[str, typer.Argument(metavar="LOCATION", help="A layout, an archive or a bundle.")],
-    running: Running,
-    output: Output,
     listen: Annotated[str, typer.Option(metavar="HOST:PORT", help="Where; port 0 takes a free one.")] = (
         "127.0.0.1:5000"
     ),
@@ -39,6 +37,9 @@ def serve(
     htpasswd: Annotated[
         str, typer.Option(metavar="FILE", show_default=False, help="Users and bcrypt hashes, as htpasswd -B writes.")
     ] = "",
+    *,
+    running: Reaching,
+    output: Telling,
 ) -> None:
     """Be a registry over a layout, archive or bundle, without unpacking it.
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 
 from imgmove.cli.messages import Messages
-from imgmove.cli.options import LogFormat, Output
+from imgmove.cli.options import LogFormat, Telling
 from imgmove.cli.progress import choose_progress
 from imgmove.errors import Interrupted
 from imgmove.ports import Observer
@@ -17,14 +17,14 @@ from imgmove.settings import Settings
 from imgmove.stages.session import Session
 
 
-def make_messages(output: Output) -> Messages:
+def make_messages(output: Telling) -> Messages:
     """What the output options say of messages."""
     return Messages(is_quiet=output.quiet, is_verbose=output.verbose, as_json=output.log_format is LogFormat.json)
 
 
 @contextlib.contextmanager
 def watched_session(
-    settings: Settings, output: Output, opened: Callable[[Settings, Observer], Session] = Session
+    settings: Settings, output: Telling, opened: Callable[[Settings, Observer], Session] = Session
 ) -> Iterator[Session]:
     """A session whose events are shown; SIGINT and SIGTERM make it end.
 
@@ -34,7 +34,7 @@ def watched_session(
     Raises:
         Interrupted: one of the signals came.
     """
-    progress = choose_progress(output.progress.value, make_messages(output))
+    progress = choose_progress(output.watching.value, make_messages(output))
     with opened(settings, progress) as session, _ending_signals(session):
         try:
             yield session

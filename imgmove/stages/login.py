@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from imgmove.model.credentials import Credentials
 from imgmove.model.reference import check_host
+from imgmove.settings.auth_file import registry_host
 from imgmove.stages.session import Session
 
 
@@ -16,7 +17,7 @@ def login(session: Session, registry: str, credentials: Credentials) -> str:
     Raises:
         AccessDenied: the registry does not take them; nothing is kept.
     """
-    host = check_host(registry)
+    host = check_host(registry_host(registry))
     registries = session.endpoints.registries
     session.run.persist(f"logging in to {host}", lambda: registries.check_credentials(host, credentials))
     return session.settings.credentials.store(host, credentials)
@@ -28,4 +29,4 @@ def logout(session: Session, registry: str) -> bool:
     Returns:
         Whether there were any.
     """
-    return session.settings.credentials.erase(check_host(registry))
+    return session.settings.credentials.erase(check_host(registry_host(registry)))

@@ -1,0 +1,63 @@
+"""Each command has the options that work for it, its own first, and no others."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Run
+from tests.quirks import Quirks, RegistryServer, TokenAuth
+
+AT_ONCE = ("inspect", "tags", "repos", "tag", "delete", "login", "logout")
+
+
+@pytest.mark.parametrize("command", AT_ONCE)
+@pytest.mark.parametrize("option", ["--jobs", "--progress"])
+def test_what_is_done_at_once_has_nothing_to_watch(imgmove: Run, command: str, option: str) -> None:
+    ran = imgmove(command, option, "1", "example.com/a")
+    assert ran.status == 2
+    assert "no such option" in ran.stderr
+    assert option not in imgmove(command, "--help").stdout
+
+
+@pytest.mark.parametrize(
+    ("command", "option"),
+    [
+        ("login", "--creds"),
+        ("login", "--ssh-key"),
+        ("logout", "--retries"),
+        ("logout", "--timeout"),
+        ("logout", "--plain-http"),
+        ("serve", "--json"),
+        ("serve", "--progress"),
+        ("serve", "--jobs"),
+    ],
+)
+def test_options_that_could_do_nothing(imgmove: Run, command: str, option: str) -> None:
+    assert imgmove(command, option, "1", "example.com").status == 2
+    assert option not in imgmove(command, "--help").stdout
+
+
+@pytest.mark.parametrize(
+    ("command", "first"),
+    [("copy", "--to"), ("save", "--output"), ("load", "--input"), ("verify", "--key"), ("export", "--output")],
+)
+def test_own_options_come_first(imgmove: Run, command: str, first: str) -> None:
+    shown = imgmove(command, "--help").stdout.partition("Options:")[2]
+    assert first in shown.strip().splitlines()[0]
+
+
+@pytest.mark.parametrize("written", ["http://{}", "https://{}/v2/", "{}/"])
+def test_login_takes_an_address_as_docker_does(
+    imgmove: Run, registry_factory: Callable[..., RegistryServer], tmp_path: Path, written: str
+) -> None:
+    server = registry_factory(Quirks(token=TokenAuth(users={"alice": "s3cret"})))
+    file = tmp_path / "auth.json"
+    ran = imgmove("login", written.format(server.host), "-u", "alice", "-p", "s3cret", "--authfile", file)
+    assert (ran.status, ran.stdout) == (0, "Login succeeded\n")
+    assert list(json.loads(file.read_text())["auths"]) == [server.host]
+    assert imgmove("logout", written.format(server.host), "--authfile", file).status == 0
+    assert json.loads(file.read_text())["auths"] == {}
