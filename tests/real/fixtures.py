@@ -139,8 +139,10 @@ def _wait(url: str, process: subprocess.Popen[bytes]) -> None:
             urllib.request.urlopen(url, timeout=1, context=context if url.startswith("https") else None).close()
         except urllib.error.HTTPError as answer:
             answer.close()
-        except OSError:
-            time.sleep(0.05)
-            continue
+        except OSError as error:
+            # Who ends the connection, to see a certificate of ours first, is there.
+            if not isinstance(error, ssl.SSLError):
+                time.sleep(0.05)
+                continue
         return
     pytest.fail("docker-registry did not begin to answer")

@@ -119,7 +119,7 @@ def _known(cause: BaseException, host: str) -> ImgmoveError | None:
     if isinstance(cause, ssl.SSLCertVerificationError):
         return _untrusted(cause, host)
     if isinstance(cause, ssl.SSLError):
-        return _no_tls(cause, host)
+        return _unknown_client(cause, host) or _no_tls(cause, host)
     if isinstance(cause, socket.gaierror):
         if cause.errno == socket.EAI_AGAIN:
             return NetworkError(f"the name {host} can't be looked up at the moment")
@@ -144,6 +144,17 @@ def _untrusted(error: ssl.SSLCertVerificationError, host: str) -> AccessDenied:
     return AccessDenied(
         f"the certificate of {host} is not trusted: {reason}",
         hint="name its authority with --src-ca or --dest-ca, or put it in certs.d",
+    )
+
+
+def _unknown_client(error: ssl.SSLError, host: str) -> AccessDenied | None:
+    """The server's own word (an alert) that it does not take our certificate, or misses one."""
+    reason = error.reason or ""
+    if "_ALERT_" not in reason or ("CERTIFICATE" not in reason and "UNKNOWN_CA" not in reason):
+        return None
+    return AccessDenied(
+        f"{host} wants to see another client certificate, or one at all ({printable(reason)})",
+        hint=f"put NAME.cert and NAME.key in certs.d/{host}",
     )
 
 
