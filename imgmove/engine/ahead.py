@@ -29,10 +29,11 @@ _DEPTH = 8
 _LEAST_DEPTH = 2
 _PART = 2 << 20
 _MOST_LANES = 7
-_FEWEST_LANES = 2
+_FIRST_LANES = 3
+"""Connections to begin with, so that the blobs of one image share the memory; each takes more as long as there is some."""
 _FAST = 64 << 20
 """Bytes a second at which it is not the connection that holds us."""
-_LOOKED_AT_AFTER = 0.25
+_LOOKED_AT_AFTER = 0.1
 
 
 def read_ahead(run: Run, raw: Reader) -> ReadAhead | None:
@@ -186,9 +187,8 @@ class SplitReader:
 
     def _split(self) -> None:
         self._may_split = False
-        lanes = self._run.budget.take(_MOST_LANES, _PART)
-        if lanes < _FEWEST_LANES:
-            self._run.budget.give_back(lanes * _PART)
+        lanes = self._run.budget.take(_FIRST_LANES, _PART)
+        if not lanes:
             # Others have the memory now; there may be some later.
             self._may_split = True
             self._start, self._first.waited = self._position, 0.0
@@ -218,7 +218,10 @@ class _Part:
 
 
 class _Parts:
-    """Parts of one size in order, each fetched by one of several threads, no further ahead than there are threads."""
+    """Parts of one size in order, each fetched by one of several threads, no further ahead than there are threads.
+
+    With each part that is begun there may be one thread more, until there are enough or no memory is left.
+    """
 
     def __init__(self, run: Run, open_range: OpenRange, bounds: tuple[int, int], lanes: int, opened: Reader) -> None:
         self._run = run
@@ -296,6 +299,11 @@ class _Parts:
                 return None
             part = self._parts[self._begun]
             self._begun += 1
+            is_more_wanted = self._lanes < min(_MOST_LANES, len(self._parts))
+            if is_more_wanted and self._run.budget.take(1, _PART):
+                self._lanes += 1
+                self._working += 1
+                threading.Thread(target=self._work, args=(None,), name="imgmove-part", daemon=True).start()
             return part
 
     def _fill(self, part: _Part, opened: Reader | None) -> None:

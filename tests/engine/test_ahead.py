@@ -248,10 +248,17 @@ def test_ranges_that_cannot_be_had_are_no_error() -> None:
 
 
 def test_no_memory_for_parts() -> None:
-    server, run = Server(), a_run(PART)
+    server, run = Server(), a_run(PART - 1)
     assert taken(split(server, run)) == CONTENT
     assert server.asked == []
-    assert run.budget.take(1, PART) == 1
+    assert run.budget.take(1, PART - 1) == 1
+
+
+def test_memory_for_one_part_at_a_time() -> None:
+    server, run = Server(), a_run(PART)
+    assert taken(split(server, run)) == CONTENT
+    assert len(server.asked) > 1
+    assert eventually(lambda: is_whole(run, PART))
 
 
 def test_no_further_ahead_than_there_are_lanes() -> None:
