@@ -101,6 +101,15 @@ class RangedSource(Protocol):
 
 
 @runtime_checkable
+class ContentHasher(Protocol):
+    """A place that may be able to hash content where it lies, so that proving it whole moves nothing."""
+
+    def hashes(self, descriptors: Sequence[Descriptor]) -> Iterator[tuple[Descriptor, Digest]]:
+        """What the content of each descriptor hashes to now, in any order; what can't be hashed there is left out."""
+        ...
+
+
+@runtime_checkable
 class TagLister(Protocol):
     """A place whose names can be listed: a repository's tags, in the registry's order."""
 
@@ -547,6 +556,24 @@ class PartOpener(Protocol):
 
     def open_part(self, path: str, offset: int, size: int) -> Reader:
         """The ``size`` bytes from ``offset`` on, or fewer where the file ends."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class FilePart:
+    """Bytes of a file: ``size`` of them from ``offset`` on, or all when ``size`` is None."""
+
+    path: str
+    offset: int = 0
+    size: int | None = None
+
+
+@runtime_checkable
+class PartHasher(Protocol):
+    """Files that lie where reading them is dear, and that may be hashed there."""
+
+    def hash_parts(self, parts: Sequence[FilePart], algorithm: str) -> Iterator[tuple[FilePart, str]]:
+        """The hexadecimal hash of each part, in any order; what can't be hashed there is left out."""
         ...
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import posixpath
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from imgmove.endpoints.blob_file import ArrivedBlob, FileBlobWriter
@@ -16,7 +16,16 @@ from imgmove.errors import MalformedContent, NotFound, UsageError
 from imgmove.model.descriptor import Descriptor
 from imgmove.model.digest import DEFAULT_ALGORITHM, Digest
 from imgmove.model.manifest import LARGEST_MANIFEST, Index, Node, parse_manifest, read_json_object, to_json_bytes
-from imgmove.ports import BlobWriter, Files, LastingBlobWriter, NamedImage, ReadableFiles, Reader
+from imgmove.ports import (
+    BlobWriter,
+    FilePart,
+    Files,
+    LastingBlobWriter,
+    NamedImage,
+    PartHasher,
+    ReadableFiles,
+    Reader,
+)
 from imgmove.streams import BytesReader
 
 INDEX = "index.json"
@@ -74,6 +83,17 @@ class LayoutReader:
             kind = "manifest" if descriptor.is_manifest else "blob"
             platform = f" ({descriptor.platform})" if descriptor.platform else ""
             raise NotFound(f"{self._label} does not hold {kind} {descriptor.digest}{platform}") from None
+
+    def hashes(self, descriptors: Sequence[Descriptor]) -> Iterator[tuple[Descriptor, Digest]]:
+        """What content hashes to, found out where it lies; nothing for files of this machine, which are just read."""
+        files: object = self._read
+        if not isinstance(files, PartHasher):
+            return
+        for algorithm in {descriptor.digest.algorithm for descriptor in descriptors}:
+            parts = {FilePart(self._at(blob_path(item.digest))): item for item in descriptors}
+            mine = [part for part, item in parts.items() if item.digest.algorithm == algorithm]
+            for part, value in files.hash_parts(mine, algorithm):
+                yield parts[part], Digest(algorithm, value)
 
     def images(self) -> Sequence[NamedImage]:
         """The roots that are images of their own: neither untagged referrers nor under digest tags."""

@@ -30,19 +30,20 @@ def require(*programs: str) -> None:
     """Makes sure that programs are there; with ``CI=true`` a missing one is a failure, else the test is left out."""
     for program in programs:
         if _found(program) is None:
-            message = f"needs {program}; {ADVICE.get(program, 'it is not installed')}"
-            if os.environ.get("CI") == "true":
-                pytest.fail(message)
-            pytest.skip(message)
+            absent(f"{program}; {ADVICE.get(program, 'it is not installed')}")
+
+
+def absent(what: str) -> None:
+    """Fails with ``CI=true`` for want of something, else leaves the test out."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(f"needs {what}")
+    pytest.skip(f"needs {what}")
 
 
 def newer_programs() -> str:
     """The folder of the newer engines that are unpacked beside Debian's own."""
     if not (NEWER / "dockerd").exists():
-        message = "needs newer engines; on Debian 12: scripts/get-trixie.sh .cache/trixie"
-        if os.environ.get("CI") == "true":
-            pytest.fail(message)
-        pytest.skip(message)
+        absent("newer engines; on Debian 12: scripts/get-trixie.sh .cache/trixie")
     return str(NEWER)
 
 

@@ -20,7 +20,7 @@ import pytest
 from imgmove.model.location import SshHost
 from imgmove.model.ssh import SshAccess
 from imgmove.settings import Settings, SshOptions
-from tests.real.requirements import require
+from tests.real.requirements import absent, require
 
 _PATIENCE = 20.0
 
@@ -113,8 +113,7 @@ def run_sshd(folder: Path, *lines: str, sftp: bool = True, port: int | None = No
         try:
             pwd.getpwnam("sshd")
         except KeyError:
-            # Its package makes one; without it sshd refuses to start.
-            pytest.skip("sshd needs a user of the name sshd, which this machine has not")
+            absent("a user of the name sshd, without whom sshd refuses to start; openssh-server makes one")
         Path("/run/sshd").mkdir(mode=0o755, parents=True, exist_ok=True)
     port = port or _free_port()
     folder.mkdir(parents=True, exist_ok=True)

@@ -122,6 +122,32 @@ def test_only_what_is_missing_is_moved(sshd: RealSshd, environment: dict[str, st
         assert cost(f"{far}:app:2", f"oci:{tmp_path / 'back'}:app:2") < 64 << 10
 
 
+@pytest.mark.parametrize("line", ["", "ForceCommand internal-sftp", "MaxSessions 1"])
+@pytest.mark.parametrize("kind", ["oci", "oci-archive"])
+def test_content_is_proven_where_it_lies(environment: dict[str, str], tmp_path: Path, kind: str, line: str) -> None:
+    image = build_image(LAYERS)
+    local = make(tmp_path / "-odd; $(touch x) 'é", image, "app:1")
+    place = tmp_path / "-odd; $(touch x) 'é"
+    if kind == "oci-archive":
+        place = tmp_path / "it's.tar"
+        subprocess.run(
+            [sys.executable, "-m", "imgmove", "copy", "-q", local, f"{kind}:{place}:app:1"], check=True, env=environment
+        )
+    with run_sshd(tmp_path / "sshd", line) as sshd, counted(sshd) as (host, counter):
+        done = run(environment, host, "verify", f"{kind}+ssh://{host.host}{place}:app:1")
+        assert done.returncode == 0, done.stderr
+        # Whoever has no shell or no session for it reads.
+        total = sum(len(content) for content in image.blobs.values())
+        assert counter.count > total if line else counter.count < 64 << 10
+        for file in place.glob("blobs/sha256/*") if kind == "oci" else [place]:
+            if file.stat().st_size > 1 << 20:
+                with file.open("r+b") as opened:
+                    opened.seek(1 << 20)
+                    opened.write(b"wrong")
+        refused(run(environment, host, "verify", f"{kind}+ssh://{host.host}{place}:app:1"), 4, "source: ")
+    assert not (tmp_path / "x").exists()
+
+
 def leftovers(folder: Path) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in folder.rglob(".imgmove-*"))
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import posixpath
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from imgmove.errors import MalformedContent, NotFound, Truncated
-from imgmove.ports import Files, FileStatus, PartOpener, Reader
+from imgmove.ports import FilePart, Files, FileStatus, PartHasher, PartOpener, Reader
 from imgmove.rootfs.tar import FileStream, Member, Scan
 from imgmove.streams import BytesReader
 
@@ -62,6 +62,19 @@ class MemberFiles:
         if isinstance(content, bytes):
             return content[offset : offset + size]
         return self._files.read_at(self._path, content.offset + offset, min(size, max(0, content.size - offset)))
+
+    def hash_parts(self, parts: Sequence[FilePart], algorithm: str) -> Iterator[tuple[FilePart, str]]:
+        """Hashes whole members where the archive lies, as far as that can be done."""
+        files: object = self._files
+        if not isinstance(files, PartHasher):
+            return
+        regions: dict[FilePart, list[FilePart]] = {}
+        for part in parts:
+            content = self._contents.get(part.path)
+            if isinstance(content, Region) and part.size is None:
+                regions.setdefault(FilePart(self._path, content.offset, content.size), []).append(part)
+        for region, value in files.hash_parts(list(regions), algorithm):
+            yield from ((part, value) for part in regions[region])
 
     def status(self, path: str) -> FileStatus | None:
         """A member's size; None for what isn't one."""

@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 from imgmove.errors import ImgmoveError, NetworkError, NotFound, ServerRefused, UsageError
-from imgmove.ports import FileStatus, FileWriter, Reader
+from imgmove.ports import FilePart, FileStatus, FileWriter, Reader
+from imgmove.wire.files.remote_hashing import hash_there
 from imgmove.wire.files.remote_lock import LOCK_ENDING, RemoteLocks
 from imgmove.wire.files.remote_streams import IN_FLIGHT, RemoteReader, RemoteWriter
 from imgmove.wire.files.writers import TEMPORARY, lasting_name
@@ -74,6 +75,12 @@ class RemoteFiles:
                 return b"".join(iter(lambda: reader.read(size), b""))
 
         return self._again(read)
+
+    def hash_parts(self, parts: Sequence[FilePart], algorithm: str) -> Iterator[tuple[FilePart, str]]:
+        """Has the host hash files, as far as it has a shell and the program for it."""
+        there = {FilePart(_plain(part.path), part.offset, part.size): part for part in parts}
+        for part, value in hash_there(self._connection, list(there), algorithm):
+            yield there[part], value
 
     def status(self, path: str) -> FileStatus | None:
         """What lies at a path; None for nothing."""
@@ -252,7 +259,8 @@ class RemoteFiles:
 
     def _opened(self, number: int) -> Sftp:
         try:
-            lane = Sftp(self._connection)
+            # The first has to be had; for further ones nobody waits.
+            lane = Sftp(self._connection, patience=0 if number else None)
         except NoSession:
             if not number:
                 raise

@@ -65,15 +65,18 @@ class SshConnection:
 
     # --- programs
 
-    def execute(self, command: str) -> RemoteProcess:
+    def execute(self, command: str, *, patience: float | None = None) -> RemoteProcess:
         """Starts a program through the user's shell over there; who calls has to quote (`shlex.quote`).
+
+        Args:
+            patience: seconds to wait for a session while the host takes no more; None for the usual.
 
         Raises:
             NoSession: the host takes no more sessions, and none ended in time.
             ServerRefused: it runs no programs.
             NetworkError: the connection broke.
         """
-        process = RemoteProcess(self.open_session())
+        process = RemoteProcess(self.open_session(patience=patience))
         try:
             with translated(self.name):
                 process.stream.channel.exec_command(command)
@@ -99,14 +102,18 @@ class SshConnection:
             output = b"".join(iter(lambda: process.read(64 << 10), b""))
             return Completed(process.wait(), output, process.said)
 
-    def open_session(self, window: int = WINDOW) -> RemoteStream:
+    def open_session(self, window: int = WINDOW, *, patience: float | None = None) -> RemoteStream:
         """A session on which nothing was asked for yet, waiting while the host takes no more.
+
+        Args:
+            window: bytes that the host may send before somebody reads them.
+            patience: seconds to wait; None for the usual.
 
         Raises:
             NoSession, NetworkError: as `execute`.
         """
         while True:
-            self._sessions.take(self.timeout)
+            self._sessions.take(self.timeout if patience is None else patience)
             if (channel := self._begun(window)) is not None:
                 return RemoteStream(channel, self.name, self._sessions.give_back)
 

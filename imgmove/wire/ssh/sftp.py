@@ -56,15 +56,18 @@ class Attributes:
 class Sftp:
     """One SFTP session. Safe for many threads.
 
+    Args:
+        patience: seconds to wait while the host takes no further session; None for the usual.
+
     Attributes:
         extensions: those that the server has, by name.
         largest: bytes of content that one request may carry.
     """
 
-    def __init__(self, connection: SshConnection) -> None:
+    def __init__(self, connection: SshConnection, *, patience: float | None = None) -> None:
         self.name = connection.name
         self._patience = connection.timeout
-        self._stream = _subsystem(connection)
+        self._stream = _subsystem(connection, patience)
         self._sending = threading.Lock()
         self._lock = threading.Lock()
         self._waiting: dict[int, Future[tuple[int, bytes]]] = {}
@@ -304,8 +307,8 @@ class Sftp:
         return b"".join(parts)
 
 
-def _subsystem(connection: SshConnection) -> RemoteStream:
-    stream = connection.open_session(_WINDOW)
+def _subsystem(connection: SshConnection, patience: float | None) -> RemoteStream:
+    stream = connection.open_session(_WINDOW, patience=patience)
     try:
         # How long an answer may take is bounded by what keeps the connection alive.
         stream.settimeout(connection.timeout)

@@ -1,0 +1,85 @@
+"""Hashing files on the host where they lie, so that proving them whole does not bring them here."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Sequence
+
+from imgmove.errors import ImgmoveError
+from imgmove.ports import FilePart
+from imgmove.wire.ssh import RemoteProcess, SshConnection
+
+_HELLO = b"imgmove hashes"
+"""What the shell says first: a host that answers with anything else has none for us."""
+
+_LONGEST_LINE = 200
+_BLOCK = 4 << 10
+
+_SCRIPT = """\
+echo {hello}
+command -v {program} >/dev/null 2>&1 || exit 0
+whole() {{ {program} <"$1" || echo -; }}
+part() {{ tail -c "+$2" "$1" | head -c "$3" | {program} || echo -; }}
+"""
+
+
+def hash_there(connection: SshConnection, parts: Sequence[FilePart], algorithm: str) -> Iterator[tuple[FilePart, str]]:
+    """Has the host hash files with ``sha256sum`` or its like, all with one command.
+
+    Args:
+        parts: with paths that are absolute or below the home folder.
+        algorithm: ``sha256``, ``sha384`` or ``sha512``.
+
+    Yields:
+        A part and its hash, as soon as it is known. What the host can't hash, or all where it has no shell, no such
+        program or no session to spare, is left out.
+
+    Raises:
+        NetworkError: the connection broke.
+    """
+    try:
+        process = connection.execute("sh", patience=0)
+    except ImgmoveError as error:
+        if error.is_transient:
+            raise
+        return
+    with process:
+        try:
+            process.write(_script(parts, algorithm))
+            process.close_input()
+            lines = _lines(process)
+            if next(lines, b"") != _HELLO:
+                return
+        except ImgmoveError:
+            if connection.is_alive:
+                return
+            raise
+        # A large file takes its time; what keeps the connection alive tells when nothing will come.
+        process.stream.settimeout(None)
+        for part, line in zip(parts, lines, strict=False):
+            value = line.split(b" ")[0].decode("ascii", "replace")
+            if value != "-":
+                yield part, value
+
+
+def _script(parts: Sequence[FilePart], algorithm: str) -> bytes:
+    lines = [_SCRIPT.format(hello=_HELLO.decode(), program=f"{algorithm}sum")]
+    for part in parts:
+        path = shlex.quote(part.path if part.path.startswith("/") else f"./{part.path}")
+        is_whole = part.size is None
+        lines.append(f"whole {path}\n" if is_whole else f"part {path} {part.offset + 1} {part.size}\n")
+    return "".join(lines).encode("utf-8", "surrogateescape")
+
+
+def _lines(process: RemoteProcess) -> Iterator[bytes]:
+    """What it prints, line by line; ends at a line that is none of ours."""
+    rest = b""
+    while True:
+        line, end, after = rest.partition(b"\n")
+        if end:
+            rest = after
+            yield line
+        elif len(rest) > _LONGEST_LINE or not (data := process.read(_BLOCK)):
+            return
+        else:
+            rest += data
