@@ -182,6 +182,8 @@ class FirstReading:
     def _link(self, folder: _Folder, name: bytes) -> Verdict:
         text = self.scan.head.target
         target = self._paths.name(text)
+        if target == name:
+            raise MalformedContent(f"the layer holds {shown(name)}, a hard link to itself")
         self._links.add(name, target)
         if folder.is_hidden or not self._names.add(name):
             for waiting in self._links.take_waiting(name):
@@ -192,6 +194,9 @@ class FirstReading:
         link = Link(name, self.scan.raw)
         found = self._links.place(link, target)
         if found is None:
+            return False
+        if found == name:
+            # It was a name of its file all along: another name of that is hidden, through which it was made again.
             return False
         self.scan.after = self._tree.came(name)
         is_as_it_was = not folder.is_odd and not text.startswith(b"/") and plain(text) == found

@@ -22,6 +22,9 @@ from imgmove.rootfs.sparse import SparseContent, is_sparse
 from imgmove.wire.files.errors import explained
 
 _OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_MOST_OPEN = 64
+"""Folders that are kept open on the way to the present one, however deep that lies."""
+_SHUT = -1
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -95,7 +98,7 @@ class Unpacker:
             folder, _, base = name.rpartition(b"/")
             parent = self._folder(folder)
             if flag == LINK:
-                self._link(head, parent, base)
+                self._link(name, self._paths.name(head.target), parent)
             elif flag in (SYMLINK, CHARACTER, BLOCK_DEVICE, FIFO):
                 self._special(head, parent, base)
             else:
@@ -139,15 +142,15 @@ class Unpacker:
         finally:
             os.close(file.descriptor)
 
-    def _link(self, head: Head, parent: int, base: bytes) -> None:
-        target = self._paths.name(head.target)
+    def _link(self, name: bytes, target: bytes, parent: int) -> None:
+        if target == name:
+            raise MalformedContent(f"{shown(name)} is a hard link to itself")
+        base = name.rpartition(b"/")[2]
         folder, _, target_base = target.rpartition(b"/")
         # Leaving one folder for another closes the first.
         own = os.dup(parent)
         try:
             there = self._folder(folder)
-            if target_base == base and folder == b"/".join(part for part, _ in self._open) and own == there:
-                return
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(base, dir_fd=own)
             os.link(target_base, base, src_dir_fd=there, dst_dir_fd=own, follow_symlinks=False)
@@ -201,17 +204,28 @@ class Unpacker:
         same = 0
         while same < min(len(parts), len(self._open)) and self._open[same][0] == parts[same]:
             same += 1
+        if same and self._open[same - 1][1] == _SHUT:
+            same = 0
         self._leave(same)
         for part in parts[same:]:
             above = self._open[-1][1] if self._open else self._root
             with contextlib.suppress(FileExistsError):
                 os.mkdir(part, 0o755, dir_fd=above)
             self._open.append((part, os.open(part, _OPEN_FOLDER, dir_fd=above)))
+            self._shut_farthest()
         return self._open[-1][1] if self._open else self._root
+
+    def _shut_farthest(self) -> None:
+        farthest = len(self._open) - _MOST_OPEN - 1
+        if farthest >= 0 and self._open[farthest][1] != _SHUT:
+            os.close(self._open[farthest][1])
+            self._open[farthest] = (self._open[farthest][0], _SHUT)
 
     def _leave(self, depth: int) -> None:
         while len(self._open) > depth:
-            os.close(self._open.pop()[1])
+            _, descriptor = self._open.pop()
+            if descriptor != _SHUT:
+                os.close(descriptor)
 
     @contextlib.contextmanager
     def _explained(self, name: bytes) -> Iterator[None]:

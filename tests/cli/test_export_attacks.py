@@ -64,6 +64,7 @@ ATTACKS: dict[str, Sequence[Sequence[Entry]]] = {
     "a hard link to a link": [[link("s", f"{OUT}/secret"), hard("h", "s"), file("h")]],
     "a hard link to a link, given another mode": [[link("s", f"{OUT}/secret"), hard("h", "s")]],
     "a hard link of an upper layer through a lower link": [[link("d", OUT)], [hard("h", "d/secret")]],
+    "a hard link to itself": [[hard("h", "h")]],
     "a pipe in a file's place": [[fifo("p"), file("p")]],
     "a pipe that is linked to": [[fifo("p"), hard("q", "p"), file("q")]],
     "a link in a pipe's place": [[fifo("p"), link("p", f"{OUT}/secret"), file("p")]],

@@ -55,6 +55,14 @@ def test_a_hard_link_to_a_lower_layer_comes_after_its_file() -> None:
     assert names(tar) == ["one", "two"]
 
 
+def test_a_name_that_is_made_again_through_a_hidden_one_stays() -> None:
+    lower = tar_of(Entry("a", text="content"), Entry("b", "link", "a"), Entry("a", "link", "b"))
+    assert tree_of(united(lower, tar_of(Entry("b", text="new")))) == {
+        "a": ("file", "content", "a"),
+        "b": ("file", "new", "b"),
+    }
+
+
 @pytest.mark.parametrize("target", ["real", "/real", "../real", "b/../../real"])
 def test_names_through_links_of_their_layer(target: str) -> None:
     layer = tar_of(folder("real"), folder("a"), folder("a/b"), Entry("a/link", "symlink", target), Entry("a/link/x"))
@@ -93,6 +101,7 @@ def test_headers_for_all_members_are_left_out() -> None:
         (folder("a/.."), "leads out of its folder"),
         (Entry("a", "link", "../../etc/passwd"), "leads out of its folder"),
         (Entry("a", "link", "nothing"), "nothing, which is in no layer"),
+        (Entry("a", "link", "./a"), "a, a hard link to itself"),
         (Entry("a/.wh."), "a whiteout of nothing"),
         (Entry("a/.wh..."), "a whiteout of nothing"),
     ],

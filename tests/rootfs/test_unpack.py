@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import resource
 import stat
 import tarfile
 from pathlib import Path
@@ -76,6 +77,28 @@ def test_a_hard_link_does_not_follow_a_link(tmp_path: Path) -> None:
     unpack(tar_of(Entry("a", "symlink", "../secret"), Entry("b", "link", "a")), tmp_path / "x")
     assert (tmp_path / "secret").stat().st_nlink == 1
     assert (tmp_path / "x" / "b").is_symlink()
+
+
+def test_a_hard_link_to_itself_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(MalformedContent, match="a/b is a hard link to itself"):
+        unpack(tar_of(Entry("a/b", text="x"), Entry("a/b", "link", "./a//b")), tmp_path / "x")
+    assert (tmp_path / "x" / "a" / "b").read_text() == "x"
+
+
+def test_folders_may_lie_deeper_than_files_may_be_open(tmp_path: Path) -> None:
+    deep = "d/" * 400
+    entries = [Entry(f"{deep}one", text="1"), Entry(f"{deep}e/two", text="2"), Entry("d/d/three", text="3")]
+    links = [Entry("four", "link", f"{deep}one"), Entry(f"{deep}five", "link", "d/d/three")]
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (300, hard))
+    try:
+        unpack(tar_of(*entries, *links, folder(deep, mode=0o700)), tmp_path / "x")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    found = tmp_path / "x" / deep
+    assert [(found / name).read_text() for name in ("one", "e/two", "five")] == ["1", "2", "3"]
+    assert (tmp_path / "x" / "four").read_text() == "1"
+    assert stat.S_IMODE(found.stat().st_mode) == 0o700
 
 
 def test_absolute_names_stay_inside(tmp_path: Path) -> None:
