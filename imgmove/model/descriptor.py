@@ -6,6 +6,7 @@ import base64
 import binascii
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from imgmove.errors import MalformedContent
 from imgmove.model import media_types
@@ -13,6 +14,9 @@ from imgmove.model.digest import DEFAULT_ALGORITHM, Digest
 from imgmove.model.platform import Platform
 
 _LARGEST = 1 << 62
+_PLAIN = {"mediaType", "digest", "size"}
+"""All that most descriptors say."""
+_LONGEST_SHARED = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +69,12 @@ class Descriptor:
             raise MalformedContent(f"a descriptor's size must be a whole number, not a {type(size).__name__}")
         if not 0 <= size <= _LARGEST:
             raise MalformedContent("a descriptor's size is negative or absurdly large")
+        media_type = _text(value, "mediaType")
+        if value.keys() == _PLAIN and len(media_type) < _LONGEST_SHARED:
+            return _plain(media_type, Digest.parse(value["digest"]), size)
         platform = value.get("platform")
         return cls(
-            media_type=_text(value, "mediaType"),
+            media_type=media_type,
             digest=Digest.parse(value.get("digest")),
             size=size,
             urls=_texts(value.get("urls")),
@@ -91,6 +98,12 @@ class Descriptor:
         if self.platform is not None:
             value["platform"] = self.platform.to_json()
         return value
+
+
+@lru_cache(maxsize=4096)
+def _plain(media_type: str, digest: Digest, size: int) -> Descriptor:
+    """One object for what many manifests name alike, such as the layers of a base image."""
+    return Descriptor(media_type, digest, size)
 
 
 def _text(value: Mapping[str, object], key: str) -> str:

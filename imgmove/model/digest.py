@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Protocol
 
 from imgmove.errors import MalformedContent
@@ -44,15 +45,7 @@ class Digest:
         """
         if not isinstance(text, str):
             raise MalformedContent(f"a digest must be text, not a {type(text).__name__}")
-        if not _SYNTAX.fullmatch(text):
-            raise MalformedContent(f"not a digest: {text!r:.120}")
-        algorithm, _, value = text.partition(":")
-        length = _HEX_LENGTHS.get(algorithm)
-        if length is None:
-            raise MalformedContent(f"digest algorithm {algorithm!r:.40} is not supported")
-        if len(value) != length or not _HEX.fullmatch(value):
-            raise MalformedContent(f"not a {algorithm} digest: {text!r:.180}")
-        return cls(algorithm, value)
+        return _parsed(text)
 
     @classmethod
     def of(cls, content: bytes | bytearray | memoryview, algorithm: str = DEFAULT_ALGORITHM) -> Digest:
@@ -70,3 +63,17 @@ class Digest:
 
     def __str__(self) -> str:
         return f"{self.algorithm}:{self.hex}"
+
+
+@lru_cache(maxsize=4096)
+def _parsed(text: str) -> Digest:
+    # Thousands of manifests name the layers of a few base images; each name is kept once.
+    if not _SYNTAX.fullmatch(text):
+        raise MalformedContent(f"not a digest: {text!r:.120}")
+    algorithm, _, value = text.partition(":")
+    length = _HEX_LENGTHS.get(algorithm)
+    if length is None:
+        raise MalformedContent(f"digest algorithm {algorithm!r:.40} is not supported")
+    if len(value) != length or not _HEX.fullmatch(value):
+        raise MalformedContent(f"not a {algorithm} digest: {text!r:.180}")
+    return Digest(algorithm, value)

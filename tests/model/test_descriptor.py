@@ -133,3 +133,10 @@ def test_what_a_descriptor_says_of_its_content() -> None:
     assert not described.is_foreign
     assert Descriptor.of(b"", media_types.DOCKER_FOREIGN_LAYER + ".gzip").is_foreign
     assert not Descriptor.of(b"", media_types.OCI_LAYER).is_manifest
+
+
+def test_what_many_manifests_name_alike_is_kept_once() -> None:
+    plain = {"mediaType": "application/x", "digest": f"sha256:{'a' * 64}", "size": 1}
+    assert Descriptor.from_json(dict(plain)) is Descriptor.from_json(dict(plain))
+    assert Descriptor.from_json({**plain, "size": 2}).size == 2
+    assert Descriptor.from_json({**plain, "annotations": {"a": "b"}}).annotations == {"a": "b"}
