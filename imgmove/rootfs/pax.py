@@ -33,7 +33,8 @@ def read_records(content: bytes) -> Iterator[tuple[bytes, bytes]]:
         length = int(digits) if blank and digits.isdigit() else 0
         record = content[position + len(digits) + 1 : position + length]
         key, equals, value = record.removesuffix(b"\n").partition(b"=")
-        if length <= len(digits) or not equals or not record.endswith(b"\n"):
+        is_inside = len(digits) < length <= len(content) - position
+        if not is_inside or not equals or not record.endswith(b"\n"):
             raise MalformedContent("a tar's pax header is broken")
         yield key, value
         position += length
