@@ -373,6 +373,57 @@ def test_files_below_the_home_folder(sshd: RealSshd, environment: dict[str, str]
         subprocess.run(["rm", "-rf", str(home / name)], check=True)
 
 
+@contextmanager
+def remote_files(sshd: RealSshd, *, far: float = 1.0, stale: float = 20.0) -> Iterator[tuple[RemoteFiles, list[str]]]:
+    """Files of a host, and what is told of them."""
+    notes: list[str] = []
+    hosts = SshHosts(sshd.access)
+    found = RemoteFiles(hosts.connection(sshd.carrier), notes.append, far=far, stale=stale)
+    try:
+        yield found, notes
+    finally:
+        found.close()
+        hosts.close()
+
+
+def test_a_file_goes_over_several_sessions(sshd: RealSshd, tmp_path: Path) -> None:
+    content = random.Random(3).randbytes((3 << 20) + 17)
+    with remote_files(sshd, far=0.0) as (files, _):
+        writer = files.create(str(tmp_path / "file"))
+        assert files.lanes > 1
+        for start in range(0, len(content), 1 << 20):
+            writer.write_at(start, content[start : start + (1 << 20)])
+            if start == 1 << 20:
+                # One of the sessions breaks; what it had not confirmed is sent again.
+                files.lane(1).end()
+        writer.commit()
+        assert files.read_at(str(tmp_path / "file"), 0, len(content) + 1) == content
+    assert (tmp_path / "file").read_bytes() == content
+
+
+def test_a_link_is_followed_when_written_to(sshd: RealSshd, tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    for name in ("there", "dangling"):
+        (tmp_path / name).symlink_to(Path("real") / name)
+    (tmp_path / "real" / "there").write_text("before")
+    with remote_files(sshd) as (files, _):
+        for name in ("there", "dangling"):
+            files.write(str(tmp_path / name), b"after")
+    for name in ("there", "dangling"):
+        assert (tmp_path / name).is_symlink()
+        assert (tmp_path / "real" / name).read_bytes() == b"after"
+    assert leftovers(tmp_path) == []
+
+
+def test_a_lock_without_a_sign_of_life_is_taken_over(sshd: RealSshd, tmp_path: Path) -> None:
+    left = tmp_path / ".imgmove-index.lock"
+    left.write_text("elsewhere 12 abc 00000001\n")
+    with remote_files(sshd, stale=0.2) as (files, notes), files.lock(str(tmp_path)):
+        assert str(os.getpid()) in left.read_text()
+        assert [note for note in notes if "left by elsewhere 12" in note and "taken over" in note] == notes != []
+    assert leftovers(tmp_path) == []
+
+
 @pytest.fixture
 def files(sshd: RealSshd) -> Iterator[RemoteFiles]:
     hosts = SshHosts(sshd.access)

@@ -14,7 +14,7 @@ from typing import TypeVar
 from imgmove.errors import ImgmoveError, NetworkError, NotFound, ServerRefused, UsageError
 from imgmove.ports import FilePart, FileStatus, FileWriter, Reader
 from imgmove.wire.files.remote_hashing import hash_there
-from imgmove.wire.files.remote_lock import LOCK_ENDING, RemoteLocks
+from imgmove.wire.files.remote_lock import LOCK_ENDING, STALE, RemoteLocks
 from imgmove.wire.files.remote_streams import IN_FLIGHT, RemoteReader, RemoteWriter
 from imgmove.wire.files.writers import TEMPORARY, lasting_name
 from imgmove.wire.ssh import NoSession, Sftp, SftpFailure, SshConnection
@@ -42,9 +42,19 @@ class RemoteFiles:
     Args:
         connection: to the host.
         note: told what a person should know.
+        far: seconds of round trip from which transfers are spread over several sessions.
+        stale: seconds without a sign of life after which a lock counts as left.
     """
 
-    def __init__(self, connection: SshConnection, note: Callable[[str], None] = lambda _: None) -> None:
+    def __init__(
+        self,
+        connection: SshConnection,
+        note: Callable[[str], None] = lambda _: None,
+        *,
+        far: float = _FAR,
+        stale: float = STALE,
+    ) -> None:
+        self._far = far
         self.name = connection.name
         self._connection = connection
         self._lanes: dict[int, Sftp] = {}
@@ -54,7 +64,7 @@ class RemoteFiles:
         self._flows = 0
         self._begun: set[str] = set()
         self._swept: set[str] = set()
-        self._locks = RemoteLocks(self.lane, f"{socket.gethostname()} {os.getpid()}", note)
+        self._locks = RemoteLocks(self.lane, f"{socket.gethostname()} {os.getpid()}", note, stale)
         self._is_closed = False
 
     # --- reading
@@ -272,7 +282,7 @@ class RemoteFiles:
             self._is_measured = True
             began = time.monotonic()
             lane.status(".")
-            self._most_lanes = _MOST_LANES if time.monotonic() - began > _FAR else 1
+            self._most_lanes = _MOST_LANES if time.monotonic() - began > self._far else 1
         return lane
 
     def _reader(self, path: str, offset: int, size: int | None) -> RemoteReader:
@@ -287,11 +297,16 @@ class RemoteFiles:
         return reader
 
     def _checked(self, path: str) -> str:
-        """A path that may be written; what lies in the folder from killed runs is removed the first time."""
+        """A path that may be written; what lies in the folder from killed runs is removed the first time.
+
+        A link is followed, not replaced, as on this machine.
+        """
         path = _plain(path)
         found = self._again(lambda: self.lane().status(path))
         if found is not None and not (found.is_file or found.is_folder):
             raise ServerRefused(f"{self.name}: {path}: it is a device or pipe, not a file")
+        if self._again(lambda: self.lane().is_link(path)):
+            path = self._again(lambda: self.lane().real_path(path))
         folder = posixpath.dirname(path)
         with self._guard:
             is_new = folder not in self._swept

@@ -18,7 +18,7 @@ from imgmove.wire.ssh.sftp import CREATE, EXCLUSIVE, READ, WRITE, Sftp, SftpFail
 LOCK_ENDING = ".lock"
 
 _BEAT = 5.0
-_STALE = 20.0
+STALE = 20.0
 """Seconds without a sign of life after which a lock counts as left; several beats."""
 _SHORTEST_WAIT, _LONGEST_WAIT = 0.02, 0.5
 _LARGEST = 200
@@ -31,9 +31,11 @@ class RemoteLocks:
         lane: gives a session.
         owner: this machine and process, as ``HOST PID``.
         note: told when a lock is taken over.
+        stale: seconds without a sign of life after which a lock counts as left.
     """
 
-    def __init__(self, lane: Callable[[], Sftp], owner: str, note: Callable[[str], None]) -> None:
+    def __init__(self, lane: Callable[[], Sftp], owner: str, note: Callable[[str], None], stale: float = STALE) -> None:
+        self._stale = stale
         self._lane = lane
         self._owner = owner
         self._note = note
@@ -62,7 +64,7 @@ class RemoteLocks:
                 content = self._read(path)
                 if content != seen:
                     seen, since = content, time.monotonic()
-                if content and (self._is_dead(content) or time.monotonic() - since > _STALE):
+                if content and (self._is_dead(content) or time.monotonic() - since > self._stale):
                     was_left = self._removed(path, content) or was_left
                     continue
                 self._pause(pause)

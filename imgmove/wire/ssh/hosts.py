@@ -57,6 +57,10 @@ class KnownHosts:
         """The types of the keys that are known, so that the host is asked to show one of them."""
         return tuple(dict.fromkeys(line.key.kind for line in self._lines if not line.marker))
 
+    @property
+    def _has_authority(self) -> bool:
+        return any(line.marker == "@cert-authority" for line in self._lines)
+
     def check(self, key: HostKey) -> str:
         """Makes sure that a host with this key is the one that is meant.
 
@@ -73,7 +77,8 @@ class KnownHosts:
             return ""
         if same := [line for line in plain if line.key.kind == key.kind] or plain:
             raise self._changed(key, same[0])
-        if not self._target.accepts_new:
+        # A host that shows certificates to others is no new one, so it is not trusted for its mere key.
+        if not self._target.accepts_new or self._has_authority:
             raise self._unknown(key)
         return self._remember(key)
 
@@ -93,8 +98,11 @@ class KnownHosts:
         else:
             file = target.known_hosts_files[0] if target.known_hosts_files else "~/.ssh/known_hosts"
             how = f"ssh-keyscan {port}{target.host} >> {file}"
-        authority = any(line.marker == "@cert-authority" for line in self._lines)
-        why = "; only an authority is known for it, and host certificates are not looked at" if authority else ""
+        why = (
+            "; only an authority is known for it, and host certificates are not looked at"
+            if self._has_authority
+            else ""
+        )
         return AccessDenied(
             f"the host {target.name} is not known: {key.kind} {key.fingerprint}{why}",
             hint=f"if that is its key, trust it with: {how}",

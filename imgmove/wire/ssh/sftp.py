@@ -10,21 +10,44 @@ import struct
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future
-from dataclasses import dataclass
 
 from imgmove.errors import AccessDenied, ImgmoveError, NotFound, ServerRefused
 from imgmove.wire.ssh.connection import SshConnection
 from imgmove.wire.ssh.errors import ConnectionBroke, NoSession, printable, translated
+from imgmove.wire.ssh.sftp_messages import (
+    ASK_CLOSE,
+    ASK_OPEN,
+    ASK_READ,
+    ASK_WRITE,
+    EOF,
+    EXTENDED,
+    FSETSTAT,
+    FSTAT,
+    HAS_MODE,
+    HAS_SIZE,
+    INIT,
+    LSTAT,
+    MKDIR,
+    NO_SUCH_FILE,
+    OK,
+    OPENDIR,
+    PERMISSION,
+    READDIR,
+    REALPATH,
+    REMOVE,
+    STAT,
+    STATUS,
+    VERSION,
+    Attributes,
+    Parts,
+    attributes,
+    packed,
+    packed_text,
+)
 from imgmove.wire.ssh.streams import RemoteStream
 
 READ, WRITE, CREATE, TRUNCATE, EXCLUSIVE = 0x01, 0x02, 0x08, 0x10, 0x20
 
-_INIT, _VERSION, _OPEN, _CLOSE, _READ, _WRITE, _FSTAT = 1, 2, 3, 4, 5, 6, 8
-_SETSTAT, _FSETSTAT, _OPENDIR, _READDIR, _REMOVE, _MKDIR, _STAT, _EXTENDED = 9, 10, 11, 12, 13, 14, 17, 200
-_STATUS, _HANDLE, _DATA, _NAME, _ATTRS, _EXTENDED_REPLY = 101, 102, 103, 104, 105, 201
-_OK, _EOF, _NO_SUCH_FILE, _PERMISSION, _FAILURE, _UNSUPPORTED = 0, 1, 2, 3, 4, 8
-_HAS_SIZE, _HAS_OWNER, _HAS_MODE, _HAS_TIMES = 0x1, 0x2, 0x4, 0x8
-_FOLDER, _FILE = 0o040000, 0o100000
 _WINDOW = 16 << 20
 _LARGEST_ANSWER = 1 << 20
 _SMALL = 32 << 10
@@ -32,25 +55,6 @@ _SMALL = 32 << 10
 
 class SftpFailure(ServerRefused):
     """The host's SFTP server says that something failed, and not why."""
-
-
-@dataclass(frozen=True, slots=True)
-class Attributes:
-    """What the host tells of a file."""
-
-    size: int
-    mode: int
-    modified: int
-
-    @property
-    def is_folder(self) -> bool:
-        """Whether it is a folder."""
-        return self.mode & 0o170000 == _FOLDER
-
-    @property
-    def is_file(self) -> bool:
-        """Whether it is a regular file."""
-        return self.mode & 0o170000 == _FILE
 
 
 class Sftp:
@@ -76,14 +80,14 @@ class Sftp:
         self.extensions: dict[str, bytes] = {}
         self.largest = _SMALL
         try:
-            self._stream.sendall(struct.pack(">IBI", 5, _INIT, 3))
+            self._stream.sendall(struct.pack(">IBI", 5, INIT, 3))
             self._greet()
         except BaseException:
             self._stream.close()
             raise
         threading.Thread(target=self._receive, name="imgmove-sftp", daemon=True).start()
         if "limits@openssh.com" in self.extensions:
-            answer = _Parts(self._done(self._extended("limits@openssh.com"), "its limits")[1])
+            answer = Parts(self._done(self._extended("limits@openssh.com"), "its limits")[1])
             limits = [answer.long() for _ in range(3)]
             self.largest = max(_SMALL, min([limit or _SMALL for limit in limits[1:]] + [255 << 10]))
 
@@ -91,30 +95,30 @@ class Sftp:
 
     def open(self, path: str, flags: int) -> bytes:
         """Opens a file; returns its handle."""
-        mode = struct.pack(">II", _HAS_MODE, 0o644) if flags & CREATE else struct.pack(">I", 0)
-        answer = self._ask(_OPEN, _text(path) + struct.pack(">I", flags) + mode)
-        return _Parts(self._done(answer, path)[1]).text()
+        mode = struct.pack(">II", HAS_MODE, 0o644) if flags & CREATE else struct.pack(">I", 0)
+        answer = self._ask(ASK_OPEN, packed_text(path) + struct.pack(">I", flags) + mode)
+        return Parts(self._done(answer, path)[1]).text()
 
     def close(self, handle: bytes) -> None:
         """Gives a handle back, without waiting for the answer."""
         if self._broken is None:
-            self._ask(_CLOSE, _bytes(handle))
+            self._ask(ASK_CLOSE, packed(handle))
 
     def read(self, handle: bytes, offset: int, size: int) -> Future[tuple[int, bytes]]:
         """Asks for bytes; `content` waits for them."""
-        return self._ask(_READ, _bytes(handle) + struct.pack(">QI", offset, size))
+        return self._ask(ASK_READ, packed(handle) + struct.pack(">QI", offset, size))
 
     def content(self, answer: Future[tuple[int, bytes]], path: str) -> bytes:
         """The bytes that were asked for; none at the end of the file."""
         kind, body = self._waited(answer)
-        if kind == _STATUS and _Parts(body).number() == _EOF:
+        if kind == STATUS and Parts(body).number() == EOF:
             return b""
-        return _Parts(self._checked(kind, body, path)[1]).text()
+        return Parts(self._checked(kind, body, path)[1]).text()
 
     def write(self, handle: bytes, offset: int, data: bytes | memoryview) -> Future[tuple[int, bytes]]:
         """Sends bytes; `finish` waits until they are written."""
-        head = _bytes(handle) + struct.pack(">QI", offset, len(data))
-        return self._ask(_WRITE, head, data)
+        head = packed(handle) + struct.pack(">QI", offset, len(data))
+        return self._ask(ASK_WRITE, head, data)
 
     def finish(self, answer: Future[tuple[int, bytes]], path: str) -> None:
         """Waits for something that was asked for.
@@ -126,35 +130,49 @@ class Sftp:
 
     def size(self, handle: bytes, path: str) -> int:
         """How long an open file is."""
-        return _attributes(self._done(self._ask(_FSTAT, _bytes(handle)), path)[1]).size
+        return attributes(self._done(self._ask(FSTAT, packed(handle)), path)[1]).size
 
     def truncate(self, handle: bytes, size: int, path: str) -> None:
         """Cuts an open file, or lengthens it with a hole."""
-        self._done(self._ask(_FSETSTAT, _bytes(handle) + struct.pack(">IQ", _HAS_SIZE, size)), path)
+        self._done(self._ask(FSETSTAT, packed(handle) + struct.pack(">IQ", HAS_SIZE, size)), path)
 
     def sync(self, handle: bytes, path: str) -> None:
         """Puts an open file's content on the disk, where the server can."""
         if "fsync@openssh.com" in self.extensions:
-            self._done(self._extended("fsync@openssh.com", _bytes(handle)), path)
+            self._done(self._extended("fsync@openssh.com", packed(handle)), path)
 
     # --- paths
 
     def status(self, path: str) -> Attributes | None:
         """What lies at a path, links followed; None for nothing."""
         try:
-            return _attributes(self._done(self._ask(_STAT, _text(path)), path)[1])
+            return attributes(self._done(self._ask(STAT, packed_text(path)), path)[1])
         except NotFound:
             return None
 
+    def is_link(self, path: str) -> bool:
+        """Whether a symbolic link lies at a path, wherever it leads."""
+        try:
+            return attributes(self._done(self._ask(LSTAT, packed_text(path)), path)[1]).is_link
+        except NotFound:
+            return False
+
+    def real_path(self, path: str) -> str:
+        """The path with all links followed."""
+        parts = Parts(self._done(self._ask(REALPATH, packed_text(path)), path)[1])
+        if parts.number() != 1:
+            raise SftpFailure(f"{self.name}: {path}: where it leads is not told")
+        return parts.text().decode("utf-8", "surrogateescape")
+
     def list(self, path: str) -> Iterator[tuple[str, Attributes]]:
         """What lies in a folder, in the server's order, links not followed."""
-        handle = _Parts(self._done(self._ask(_OPENDIR, _text(path)), path)[1]).text()
+        handle = Parts(self._done(self._ask(OPENDIR, packed_text(path)), path)[1]).text()
         try:
             while True:
-                kind, body = self._waited(self._ask(_READDIR, _bytes(handle)))
-                if kind == _STATUS and _Parts(body).number() == _EOF:
+                kind, body = self._waited(self._ask(READDIR, packed(handle)))
+                if kind == STATUS and Parts(body).number() == EOF:
                     return
-                parts = _Parts(self._checked(kind, body, path)[1])
+                parts = Parts(self._checked(kind, body, path)[1])
                 for _ in range(parts.number()):
                     name = parts.text().decode("utf-8", "surrogateescape")
                     parts.text()
@@ -166,11 +184,11 @@ class Sftp:
 
     def make_folder(self, path: str) -> None:
         """Makes one folder."""
-        self._done(self._ask(_MKDIR, _text(path) + struct.pack(">I", 0)), path)
+        self._done(self._ask(MKDIR, packed_text(path) + struct.pack(">I", 0)), path)
 
     def remove(self, path: str) -> None:
         """Removes a file."""
-        self._done(self._ask(_REMOVE, _text(path)), path)
+        self._done(self._ask(REMOVE, packed_text(path)), path)
 
     def rename(self, before: str, after: str) -> None:
         """Gives a file another name, in place of what had it.
@@ -182,13 +200,13 @@ class Sftp:
             raise ServerRefused(
                 f"{self.name}: its SFTP server can't replace files in one step (posix-rename@openssh.com)"
             )
-        self._done(self._extended("posix-rename@openssh.com", _text(before) + _text(after)), after)
+        self._done(self._extended("posix-rename@openssh.com", packed_text(before) + packed_text(after)), after)
 
     def free_space(self, path: str) -> int | None:
         """Bytes that may still be written below a folder; None where the server doesn't tell."""
         if "statvfs@openssh.com" not in self.extensions:
             return None
-        parts = _Parts(self._done(self._extended("statvfs@openssh.com", _text(path)), path)[1])
+        parts = Parts(self._done(self._extended("statvfs@openssh.com", packed_text(path)), path)[1])
         _, unit, _, _, available = (parts.long() for _ in range(5))
         return unit * available
 
@@ -206,16 +224,16 @@ class Sftp:
 
     def _greet(self) -> None:
         kind, body = self._answer()
-        if kind != _VERSION:
+        if kind != VERSION:
             raise ServerRefused(f"{self.name} does not speak SFTP")
-        parts = _Parts(body)
+        parts = Parts(body)
         parts.number()
         while parts.is_left:
             name = parts.text().decode("utf-8", "replace")
             self.extensions[name] = parts.text()
 
     def _extended(self, name: str, rest: bytes = b"") -> Future[tuple[int, bytes]]:
-        return self._ask(_EXTENDED, _text(name) + rest)
+        return self._ask(EXTENDED, packed_text(name) + rest)
 
     def _ask(self, kind: int, body: bytes, data: bytes | memoryview = b"") -> Future[tuple[int, bytes]]:
         answer: Future[tuple[int, bytes]] = Future()
@@ -247,16 +265,16 @@ class Sftp:
             raise error from None
 
     def _checked(self, kind: int, body: bytes, path: str) -> tuple[int, bytes]:
-        if kind != _STATUS:
+        if kind != STATUS:
             return kind, body
-        parts = _Parts(body)
+        parts = Parts(body)
         code = parts.number()
         where = f"{self.name}: {path}"
-        if code == _OK:
+        if code == OK:
             return kind, body
-        if code == _NO_SUCH_FILE:
+        if code == NO_SUCH_FILE:
             raise NotFound(f"{where}: no such file or folder")
-        if code == _PERMISSION:
+        if code == PERMISSION:
             raise AccessDenied(f"{where}: permission denied")
         said = printable(parts.text().decode("utf-8", "replace")) if parts.is_left else ""
         raise SftpFailure(f"{where}: {said.lower() or f'SFTP error {code}'}")
@@ -265,7 +283,7 @@ class Sftp:
         try:
             while True:
                 kind, body = self._answer()
-                parts = _Parts(body)
+                parts = Parts(body)
                 number = parts.number()
                 with self._lock:
                     answer = self._waiting.pop(number, None)
@@ -328,60 +346,3 @@ def _subsystem(connection: SshConnection, patience: float | None) -> RemoteStrea
         stream.close()
         raise
     return stream
-
-
-class _Parts:
-    """The fields of a message, one after another."""
-
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-        self._at = 0
-
-    @property
-    def is_left(self) -> bool:
-        return self._at < len(self._data)
-
-    def number(self) -> int:
-        (value,) = struct.unpack_from(">I", self._data, self._at)
-        self._at += 4
-        return int(value)
-
-    def long(self) -> int:
-        (value,) = struct.unpack_from(">Q", self._data, self._at)
-        self._at += 8
-        return int(value)
-
-    def text(self) -> bytes:
-        size = self.number()
-        data = self._data[self._at : self._at + size]
-        if len(data) != size:
-            raise ConnectionBroke("an SFTP message ends too early")
-        self._at += size
-        return data
-
-    def rest(self) -> bytes:
-        return self._data[self._at :]
-
-    def attributes(self) -> Attributes:
-        flags = self.number()
-        size = self.long() if flags & _HAS_SIZE else 0
-        if flags & _HAS_OWNER:
-            self._at += 8
-        mode = self.number() if flags & _HAS_MODE else 0
-        modified = 0
-        if flags & _HAS_TIMES:
-            self._at += 4
-            modified = self.number()
-        return Attributes(size, mode, modified)
-
-
-def _attributes(body: bytes) -> Attributes:
-    return _Parts(body).attributes()
-
-
-def _bytes(data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + data
-
-
-def _text(text: str) -> bytes:
-    return _bytes(text.encode("utf-8", "surrogateescape"))

@@ -75,9 +75,10 @@ def test_a_revoked_key(target: SshTarget) -> None:
     assert known(target, line("edge"), line("*", OTHER, marker="@revoked ")).check(KEY) == ""
 
 
-def test_an_authority_is_not_enough(target: SshTarget) -> None:
+@pytest.mark.parametrize("accepts_new", [False, True])
+def test_an_authority_is_not_enough(target: SshTarget, accepts_new: bool) -> None:
     with pytest.raises(AccessDenied, match="only an authority is known"):
-        known(target, line("*", OTHER, marker="@cert-authority ")).check(KEY)
+        known(replace(target, accepts_new=accepts_new), line("*", OTHER, marker="@cert-authority ")).check(KEY)
 
 
 def test_the_kinds_of_keys_that_are_known(target: SshTarget) -> None:
