@@ -13,7 +13,7 @@ from pathlib import Path
 
 from bench import bundle, mirror
 from bench.growth import Growth, Meadow, draw
-from bench.images import build, noise, real_layers
+from bench.images import build, noise, real_layers, tiny_files
 from bench.measure import Cost, Costs, in_turns, run_once
 from bench.report import Measured, Page
 from bench.rows import ROWS, Job, Row
@@ -74,21 +74,24 @@ class Ground:
         out.mkdir()
         shutil.rmtree(self.folder / "home" / "cache", ignore_errors=True)
         os.sync()
-        job = Job(source, destination, self.archive, str(out))
+        job = Job(source, destination, self.archive, str(self.folder / "layout"), str(out))
         return run_once(row.commands[name](job), self.environment, self.folder)
 
 
 def make_images(folder: Path, host: str) -> None:
     """Fills the registry; real layers are of this machine's own files."""
-    layout = folder / "layout"
+    layout = folder / "all"
     build(layout, "image:1", real_layers(_IMAGE), is_gzipped=True)
     build(layout, "sixty:1", (noise(300_000, number) for number in range(60)), is_gzipped=True)
     build(layout, "large:1", (noise(_LARGE, number) for number in (1,)), is_gzipped=False)
+    build(layout, "tiny:1", (tiny_files(50_000, f"opt/{number}") for number in range(4)), is_gzipped=True)
     environment = {**os.environ, "HOME": str(folder), "XDG_CACHE_HOME": str(folder / "cache")}
     imgmove = str(Path(sys.executable).with_name("imgmove"))
     commands = [
-        [imgmove, "copy", "-q", f"oci:{layout}:{name}", f"{host}/{name}"] for name in ("image:1", "sixty:1", "large:1")
+        [imgmove, "copy", "-q", f"oci:{layout}:{name}", f"{host}/{name}"]
+        for name in ("image:1", "sixty:1", "large:1", "tiny:1")
     ]
+    commands.append([imgmove, "copy", "-q", f"oci:{layout}:image:1", f"oci:{folder / 'layout'}:image:1"])
     commands.append(
         [
             "skopeo",

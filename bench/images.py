@@ -46,6 +46,18 @@ def _files() -> Iterator[Path]:
                     yield path
 
 
+def tiny_files(count: int, folder: str) -> bytes:
+    """A tar of so many files of a few bytes each, 200 to a folder."""
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        for number in range(count):
+            text = f"file {number} of {folder}\n".encode()
+            member = tarfile.TarInfo(f"{folder}/{number // 200}/{number}.txt")
+            member.size = len(text)
+            tar.addfile(member, io.BytesIO(text))
+    return content.getvalue()
+
+
 def noise(size: int, seed: int) -> bytes:
     """A tar with one file of ``size`` bytes that nothing can compress."""
     content = io.BytesIO()

@@ -16,12 +16,14 @@ class Job:
         source: a registry that has the images, as ``HOST``; perhaps behind a slow link.
         destination: an empty registry.
         archive: a file in docker's old form, 316 MB.
+        layout: an OCI layout with the same image as ``image:1``.
         folder: for what is written; empty.
     """
 
     source: str
     destination: str
     archive: str
+    layout: str
     folder: str
 
 
@@ -87,9 +89,17 @@ _TO_ARCHIVE: dict[str, Command] = {
     ],
 }
 
-_EXPORT: dict[str, Command] = {
-    "imgmove": lambda job: ["imgmove", "export", "-q", f"{job.source}/image:1", "-o", f"{job.folder}/out.tar"],
-    "crane": lambda job: ["crane", "export", "--insecure", f"{job.source}/image:1", f"{job.folder}/out.tar"],
+
+def _export(image: str) -> dict[str, Command]:
+    return {
+        "imgmove": lambda job: ["imgmove", "export", "-q", f"{job.source}/{image}", "-o", f"{job.folder}/out.tar"],
+        "crane": lambda job: ["crane", "export", "--insecure", f"{job.source}/{image}", f"{job.folder}/out.tar"],
+    }
+
+
+_EXPORT_OF_LAYOUT: dict[str, Command] = {
+    "imgmove": lambda job: ["imgmove", "export", "-q", f"oci:{job.layout}:image:1", "-o", f"{job.folder}/out.tar"],
+    "umoci": lambda job: ["umoci", "unpack", "--image", f"{job.layout}:image:1", f"{job.folder}/bundle"],
 }
 
 
@@ -132,7 +142,10 @@ ROWS: tuple[Row, ...] = (
     Row("registry → archive, 119 MB", _TO_ARCHIVE, 1.5, minus_start=True),
     Row("registry → OCI layout, 119 MB", _to_layout("image:1"), 1.5, minus_start=True),
     Row("registry → OCI layout, 60 layers", _to_layout("sixty:1"), 1.5, minus_start=True),
-    Row("export, root file system as one tar, 316 MB", _EXPORT, 0.6),
+    Row("export, root file system as one tar, 316 MB", _export("image:1"), 0.6),
+    # umoci takes 1.77 times what crane takes for this, and crane is not everywhere.
+    Row("export of an OCI layout, 316 MB", _EXPORT_OF_LAYOUT, 0.34),
+    Row("export, 200,000 tiny files", _export("tiny:1"), 1.2),
     Row("unchanged image, 40 ms round trip", _registry_copy("image:1"), 2.5, round_trip=40, is_warm=True),
     Row("--version", _VERSION, 0),
 )
