@@ -16,7 +16,7 @@ from bench.growth import Growth, Meadow, draw
 from bench.images import build, noise, real_layers, tiny_files
 from bench.measure import Cost, Costs, in_turns, run_once
 from bench.report import Measured, Page
-from bench.rows import ROWS, Job, Row
+from bench.rows import ROWS, Command, Job, Row
 from bench.servers import empty_registry, registry, slow_link
 
 _MIB = 1 << 20
@@ -46,36 +46,36 @@ class Ground:
 
     def measure(self, row: Row, rounds: int) -> dict[str, Costs]:
         """Runs one row."""
-        found = {name: self._program(row, name) for name in row.commands if self.has(name)}
-        return in_turns(found, rounds)
+        commands = {name: command for name, command in row.commands.items() if self.has(name)} | row.floors
+        return in_turns({name: self._program(row, command) for name, command in commands.items()}, rounds)
 
     def has(self, program: str) -> bool:
         """Whether a program is on the PATH."""
         return shutil.which(program, path=self.environment["PATH"]) is not None
 
-    def _program(self, row: Row, name: str) -> Callable[[], Cost]:
+    def _program(self, row: Row, command: Command) -> Callable[[], Cost]:
         def run() -> Cost:
             with contextlib.ExitStack() as stack:
                 source = self.source
                 destination = stack.enter_context(empty_registry(self.folder / "destination"))
                 if row.is_warm:
-                    self._once(row, name, source, destination)
+                    self._once(command, source, destination)
                 if row.round_trip or row.megabits:
                     source = stack.enter_context(slow_link(source, row.round_trip, row.megabits))
                 if row.round_trip:
                     destination = stack.enter_context(slow_link(destination, row.round_trip))
-                return self._once(row, name, source, destination)
+                return self._once(command, source, destination)
 
         return run
 
-    def _once(self, row: Row, name: str, source: str, destination: str) -> Cost:
+    def _once(self, command: Command, source: str, destination: str) -> Cost:
         out = self.folder / "out"
         shutil.rmtree(out)
         out.mkdir()
         shutil.rmtree(self.folder / "home" / "cache", ignore_errors=True)
         os.sync()
         job = Job(source, destination, self.archive, str(self.folder / "layout"), str(out))
-        return run_once(row.commands[name](job), self.environment, self.folder)
+        return run_once(command(job), self.environment, self.folder)
 
 
 def make_images(folder: Path, host: str) -> None:
@@ -146,13 +146,15 @@ def main() -> None:
 
 def _measured(place: Ground, arguments: argparse.Namespace, is_wanted: Callable[[str], bool]) -> Iterator[Measured]:
     for row in filter(lambda row: is_wanted(row.name), ROWS):
-        yield Measured(row.name, place.measure(row, arguments.rounds), row.target, row.minus_start)
+        costs = place.measure(row, arguments.rounds)
+        yield Measured(row.name, costs, row.target, row.minus_start, frozenset(row.floors))
     for passes in filter(lambda row: is_wanted(row.name), mirror.MIRROR_ROWS):
-        yield Measured(passes.name, mirror.measure(passes, place.folder, place.environment, min(arguments.rounds, 2)))
+        costs = mirror.measure(passes, place.folder, place.environment, min(arguments.rounds, 2))
+        yield Measured(passes.name, costs, passes.target)
     name = f"bundle of {arguments.bundle_gib} GiB, beside copying and hashing its blobs"
     if is_wanted(name):
         size = arguments.bundle_gib << 30
-        yield Measured(name, bundle.measure(place.folder, size, place.environment, 1))
+        yield Measured(name, bundle.measure(place.folder, size, place.environment, 1), 1.3)
 
 
 def _shown(row: Measured) -> Measured:

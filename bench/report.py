@@ -33,12 +33,14 @@ class Measured:
     Attributes:
         target: how many times the quickest peer's time imgmove may take; 0 for none.
         minus_start: the interpreter's start is not counted against the target.
+        floors: those programs that are nobody's, and show what cannot be undercut.
     """
 
     name: str
     costs: Mapping[str, Costs]
     target: float = 0
     minus_start: bool = False
+    floors: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,14 +88,15 @@ class Page:
 
     def _lines(self, row: Measured) -> Iterator[str]:
         name = row.name
-        peers = [cost.wall for program, cost in row.costs.items() if program not in _OURS and cost.runs]
+        others = _OURS | row.floors
+        peers = [cost.wall for program, cost in row.costs.items() if program not in others and cost.runs]
         best = min(peers, default=0.0)
         for program, cost in row.costs.items():
             if not cost.runs:
                 yield f"| {name} | {program} | failed: {cost.failure} | | | | |"
             else:
-                ratio = f"{cost.wall / best:.2f}" if best and program in _OURS else ""
-                judged = self._judged(row, cost.wall, best) if program == "imgmove" else ""
+                ratio = f"{cost.wall / best:.2f}" if best and program in others else ""
+                judged = self._judged(row, cost.wall, best) if program in _OURS - {"first"} else ""
                 yield (
                     f"| {name} | {program} | {cost.wall:.3f} | {ratio} | {judged} | {cost.cpu:.2f} | {cost.memory:.0f} |"
                 )
