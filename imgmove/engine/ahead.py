@@ -52,9 +52,6 @@ class ReadAhead:
         raw: what is read; closed in the end.
         depth: how many blocks may wait.
         ended: called when no more blocks are read.
-
-    Attributes:
-        waited: seconds that reading itself took so far.
     """
 
     def __init__(self, raw: Reader, depth: int = _DEPTH, ended: Callable[[], None] = lambda: None) -> None:
@@ -66,9 +63,6 @@ class ReadAhead:
         self._error: BaseException | None = None
         self._is_at_end = False
         self._is_closed = False
-        self._read = 0
-        self._most: int | None = None
-        self.waited = 0.0
         threading.Thread(target=self._work, name="imgmove-ahead", daemon=True).start()
 
     def read(self, size: int = -1, /) -> bytes:
@@ -85,11 +79,6 @@ class ReadAhead:
             self._changed.notify_all()
             return _popped(self._blocks, size)
 
-    def end_after(self, size: int) -> None:
-        """Lets it read no more than so many bytes in all, as somebody else reads what follows."""
-        with self._changed:
-            self._most = size
-
     def close(self) -> None:
         """Ends the thread at its next block; it closes what it reads from."""
         with self._changed:
@@ -99,16 +88,14 @@ class ReadAhead:
 
     def _work(self) -> None:
         try:
-            while size := self._wanted():
-                began = time.monotonic()
-                block = self._raw.read(size)
+            while self._is_room() and (block := self._raw.read(BLOCK)):
                 with self._changed:
-                    self.waited += time.monotonic() - began
-                    self._read += len(block)
-                    self._is_at_end = not block
-                    if block and not self._is_closed:
+                    if not self._is_closed:
                         self._blocks.append(block)
                     self._changed.notify_all()
+            with self._changed:
+                self._is_at_end = True
+                self._changed.notify_all()
         except BaseException as error:  # noqa: BLE001 - it is raised again where the bytes are taken
             with self._changed:
                 self._error = error
@@ -117,34 +104,34 @@ class ReadAhead:
             self._raw.close()
             self._ended()
 
-    def _wanted(self) -> int:
-        """How many bytes to read next, when there is room for them."""
+    def _is_room(self) -> bool:
+        """Waits until there is room for one block more; False when nobody wants it."""
         with self._changed:
             while len(self._blocks) >= self._depth and not self._is_closed:
                 self._changed.wait()
-            left = BLOCK if self._most is None else self._most - self._read
-            if left <= 0:
-                self._is_at_end = True
-                self._changed.notify_all()
-            return 0 if self._is_at_end or self._is_closed else min(BLOCK, left)
+            return not self._is_closed
 
 
 class SplitReader:
     """A large blob that is read over one connection, and over several as soon as that proves slow.
 
+    The first connection has no thread of its own: what waits in the system's buffers is read ahead already, and on a
+    connection so fast that hashing is what holds us, handing blocks over costs more than it gains.
+
     Args:
         run: gives patience to the parts, and the memory that they may take.
-        first: the blob from ``start`` on.
+        first: the blob from ``start`` on; closed in the end.
         open_range: further connections.
         start: where ``raw`` begins.
         size: of the whole blob, in bytes.
     """
 
-    def __init__(self, run: Run, first: ReadAhead, open_range: OpenRange, start: int, size: int) -> None:
+    def __init__(self, run: Run, first: Reader, open_range: OpenRange, start: int, size: int) -> None:
         self._run = run
         self._first = first
+        self._waited = 0.0
         self._open_range = open_range
-        self._begin = self._start = self._position = start
+        self._start = self._position = start
         self._size = size
         self._boundary = size
         self._may_split = True
@@ -159,6 +146,7 @@ class SplitReader:
         left = self._boundary - self._position
         if self._parts is not None and left == 0:
             return self._parts.read(size)
+        began = time.monotonic()
         try:
             data = self._first.read(min(size, left))
         except ImgmoveError as error:
@@ -168,6 +156,7 @@ class SplitReader:
             self._parts.put_first(self._position, self._boundary)
             self._boundary = self._position
             return self._parts.read(size)
+        self._waited += time.monotonic() - began
         self._position += len(data)
         if self._parts is not None and self._position == self._boundary:
             self._first.close()
@@ -180,10 +169,9 @@ class SplitReader:
             self._parts.close()
 
     def _is_slow(self) -> bool:
-        waited = self._first.waited
-        if waited < _LOOKED_AT_AFTER or self._size - self._position < SPLIT_FROM:
+        if self._waited < _LOOKED_AT_AFTER or self._size - self._position < SPLIT_FROM:
             return False
-        return (self._position - self._start) / waited < _FAST
+        return (self._position - self._start) / self._waited < _FAST
 
     def _split(self) -> None:
         self._may_split = False
@@ -191,7 +179,7 @@ class SplitReader:
         if not lanes:
             # Others have the memory now; there may be some later.
             self._may_split = True
-            self._start, self._first.waited = self._position, 0.0
+            self._start, self._waited = self._position, 0.0
             return
         boundary = self._position + _PART
         try:
@@ -201,7 +189,6 @@ class SplitReader:
         if opened is None:
             self._run.budget.give_back(lanes * _PART)
             return
-        self._first.end_after(boundary - self._begin)
         self._boundary = boundary
         self._parts = _Parts(self._run, self._open_range, (boundary, self._size), lanes, opened)
 

@@ -242,11 +242,10 @@ class BlobMover:
         left = descriptor.size - offset
         if left < READ_AHEAD_FROM:
             return raw
-        ahead = read_ahead(self.run, raw)
         may_split = left >= SPLIT_FROM and self.run.limit is None
-        if ahead is None or not may_split or not isinstance(source, RangedSource):
-            return ahead or raw
-        return SplitReader(self.run, ahead, partial(source.open_range, descriptor), offset, descriptor.size)
+        if may_split and isinstance(source, RangedSource):
+            return SplitReader(self.run, raw, partial(source.open_range, descriptor), offset, descriptor.size)
+        return read_ahead(self.run, raw) or raw
 
     def _check_wanted(self, blob: PlannedBlob) -> None:
         if (reason := self.why_unwanted(blob)) is not None:

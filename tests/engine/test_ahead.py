@@ -55,7 +55,11 @@ class Watched(BytesReader):
         self.is_closed = True
 
 
-def taken(reader: Reader, size: int = 70_001) -> bytes:
+TAKEN = 70_001
+"""Bytes that are read at a time; a connection is judged after the first of them."""
+
+
+def taken(reader: Reader, size: int = TAKEN) -> bytes:
     return b"".join(iter(lambda: reader.read(size), b""))
 
 
@@ -115,15 +119,6 @@ def test_memory_is_given_back() -> None:
     assert eventually(lambda: is_whole(run, 5 * BLOCK))
 
 
-def test_no_more_than_somebody_wants() -> None:
-    raw = Watched(CONTENT)
-    reader = ReadAhead(raw, 2)
-    reader.end_after(90_000)
-    assert taken(reader) == CONTENT[:90_000]
-    assert raw.taken == 90_000
-    assert eventually(lambda: raw.is_closed)
-
-
 # --- several connections
 
 
@@ -169,7 +164,7 @@ def is_whole(run: Run, size: int = LANES * PART) -> bool:
 
 def split(server: Server, run: Run, start: int = 0, first: Watched | None = None) -> SplitReader:
     first = first or Watched(server.content[start:])
-    return SplitReader(run, ReadAhead(first, 2), server.open_range, start, len(server.content))
+    return SplitReader(run, first, server.open_range, start, len(server.content))
 
 
 def a_run(memory: int = LANES * PART) -> Run:
@@ -183,10 +178,9 @@ def test_parts_come_in_order(start: int) -> None:
     reader = split(server, run, start, first)
     assert taken(reader) == CONTENT[start:]
     reader.close()
-    assert server.asked[0][0] == start + PART, "the first connection goes on up to where the parts begin"
-    assert sorted(server.asked) == [
-        (at, min(at + PART, len(CONTENT))) for at in range(start + PART, len(CONTENT), PART)
-    ]
+    begin = start + TAKEN + PART
+    assert server.asked[0][0] == begin, "the first connection goes on up to where the parts begin"
+    assert sorted(server.asked) == [(at, min(at + PART, len(CONTENT))) for at in range(begin, len(CONTENT), PART)]
     assert first.taken + sum(part.taken for part in server.readers) == len(CONTENT) - start, "nothing comes twice"
     assert eventually(lambda: all(part.is_closed for part in (first, *server.readers)))
     assert eventually(lambda: is_whole(run))
@@ -196,8 +190,8 @@ def test_a_part_that_breaks_goes_on_where_it_broke() -> None:
     server, run = Server(), a_run()
     server.breaks = [10_000, 20_000, 2, 50_000]
     assert taken(split(server, run)) == CONTENT
-    assert sum(part.taken for part in server.readers) == len(CONTENT) - PART
-    assert len([start for start, _ in server.asked if start % PART]) == 4
+    assert sum(part.taken for part in server.readers) == len(CONTENT) - TAKEN - PART
+    assert len([start for start, _ in server.asked if (start - TAKEN) % PART]) == 4
 
 
 def test_a_first_connection_that_breaks_costs_none_of_the_parts() -> None:
@@ -242,7 +236,7 @@ def test_ranges_that_cannot_be_had_are_no_error() -> None:
         raise NetworkError("too many connections")
 
     run = a_run()
-    reader = SplitReader(run, ReadAhead(Watched(CONTENT)), refuse, 0, len(CONTENT))
+    reader = SplitReader(run, Watched(CONTENT), refuse, 0, len(CONTENT))
     assert taken(reader) == CONTENT
     assert is_whole(run)
 
@@ -264,7 +258,7 @@ def test_memory_for_one_part_at_a_time() -> None:
 def test_no_further_ahead_than_there_are_lanes() -> None:
     server, run = Server(), a_run()
     reader = split(server, run)
-    came = reader.read(10)
+    came = reader.read(10) + reader.read(10)
     assert eventually(lambda: sum(part.taken for part in server.readers) == LANES * PART)
     time.sleep(0.05)
     assert sum(part.taken for part in server.readers) == LANES * PART
