@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
+from imgmove.cli.main import run
 
-from imgmove.cli.main import main
-
-sys.exit(main())
+run()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import sys
 from typing import TextIO
 
-from imgmove.errors import ImgmoveError
+from imgmove.errors import ImgmoveError, LocalError
 
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
@@ -59,14 +60,31 @@ class Messages:
             line = json.dumps({"level": level, "message": line}, ensure_ascii=False)
         elif level in ("error", "note"):
             line = f"imgmove: {line}"
-        write(sys.stderr, line)
+        # What can't be told is no reason to stop.
+        with contextlib.suppress(OSError, LocalError):
+            write(sys.stderr, line)
 
 
 def write(stream: TextIO, line: str) -> None:
-    """Writes a line, whatever the stream's encoding can't say replaced."""
+    """Writes a line, whatever the stream's encoding can't say replaced.
+
+    Raises:
+        BrokenPipeError: whoever read it has enough.
+        LocalError: there is no room for it.
+    """
     encoding = stream.encoding or "utf-8"
-    stream.write(line.encode(encoding, "replace").decode(encoding) + "\n")
-    stream.flush()
+    try:
+        stream.write(line.encode(encoding, "replace").decode(encoding) + "\n")
+        stream.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise unwritable(error) from error
+
+
+def unwritable(error: OSError) -> LocalError:
+    """What to say when the results can't be written."""
+    return LocalError(f"the output can't be written: {error.strerror or error}")
 
 
 def write_json(document: object) -> None:

@@ -125,6 +125,28 @@ def test_a_reader_that_has_enough(layout: str, environment: dict[str, str]) -> N
     assert said == "imgmove: destination: whoever read stdout stopped before the end\n"
 
 
+@pytest.mark.parametrize("words", [("--version",), ("--help",), ("copy", "--help"), ("inspect", "LAYOUT")])
+def test_no_room_for_results(words: tuple[str, ...], layout: str, environment: dict[str, str]) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("no /dev/full here")
+    given = [layout if word == "LAYOUT" else word for word in words]
+    command = [sys.executable, "-m", "imgmove", *given]
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, env=environment)
+        assert (done.returncode, done.stderr) == (1, "imgmove: the output can't be written: No space left on device\n")
+        # Notes that nobody can read are no failure.
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=full, text=True, env=environment)
+        assert done.returncode == 0
+
+
+@pytest.mark.parametrize("redirected", [">&-", "2>&-", ">&- 2>&-", "<&-"])
+def test_streams_that_are_closed(redirected: str, layout: str, environment: dict[str, str]) -> None:
+    for words in ("--version", f"copy {layout} {layout}-2"):
+        command = f"exec '{sys.executable}' -m imgmove {words} {redirected}"
+        done = subprocess.run(["sh", "-c", command], stderr=subprocess.PIPE, text=True, env=environment)
+        assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_results_leave_stdout_to_the_archive(layout: str, environment: dict[str, str], tmp_path: Path) -> None:
     with (tmp_path / "x.tar").open("wb") as file:
         done = subprocess.run(
