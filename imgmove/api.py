@@ -6,8 +6,8 @@ import contextlib
 from collections.abc import Iterator, Sequence
 
 from imgmove.errors import UsageError
-from imgmove.mirror.config import read_mirror_file
 from imgmove.mirror.job import MirrorOptions, run_pass
+from imgmove.mirror.meaning import read_mirror_file
 from imgmove.mirror.report import PassReport
 from imgmove.mirror.run import open_session
 from imgmove.model.location import Location, parse_location, parse_path_location

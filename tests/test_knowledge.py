@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
+import pytest
+
 from imgmove.knowledge import KnowledgeFile
 from imgmove.model.descriptor import Descriptor
 from imgmove.model.digest import Digest
@@ -35,6 +37,34 @@ def test_a_broken_file_is_begun_anew(tmp_path: Path) -> None:
     knowledge.saw_blob("reg", "one", BLOB)
     assert list(knowledge.repositories_with("reg", BLOB)) == ["one"]
     knowledge.close()
+
+
+def test_documents_are_what_their_digest_says(tmp_path: Path) -> None:
+    knowledge = KnowledgeFile(tmp_path / "knowledge.sqlite")
+    assert knowledge.kept(BLOB) is None
+    knowledge.keep(BLOB, b"blob")
+    assert knowledge.kept(BLOB) == b"blob"
+    knowledge.keep(BLOB, b"something else")
+    assert knowledge.kept(BLOB) is None
+    large = bytes(1 << 20)
+    knowledge.keep(Digest.of(large), large)
+    assert knowledge.kept(Digest.of(large)) is None
+    knowledge.close()
+
+
+def test_the_oldest_are_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("imgmove.knowledge._MOST_DOCUMENTS", 10)
+    digests = [Digest.of(b"%d" % number) for number in range(20)]
+    first = KnowledgeFile(tmp_path / "knowledge.sqlite")
+    for number, digest in enumerate(digests):
+        first.keep(digest, b"%d" % number)
+    first.close()
+    second = KnowledgeFile(tmp_path / "knowledge.sqlite")
+    second.keep(BLOB, b"blob")
+    assert second.kept(BLOB) == b"blob"
+    assert second.kept(digests[0]) is None
+    assert second.kept(digests[-1]) is not None
+    second.close()
 
 
 def test_where_nothing_can_be_kept(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from imgmove.errors import ImgmoveError, MalformedContent, SizeMismatch
 from imgmove.model.descriptor import Descriptor
 from imgmove.model.digest import Digest
 from imgmove.model.manifest import LARGEST_MANIFEST, Index, Node, parse_manifest
-from imgmove.ports import Opener, Reader, read_all
+from imgmove.ports import Destination, NamedImage, NameResolver, Opener, Reader, read_all
 from imgmove.streams import BytesReader, ContentCheck
 
 DEEPEST_INDEX = 16
@@ -112,3 +112,11 @@ def blame(error: ImgmoveError, name: str) -> ImgmoveError:
     if name and name not in error.message:
         error.message = f"{name}: {error.message}"
     return error
+
+
+def holds(destination: Destination, referrer: NamedImage) -> bool:
+    """Whether a destination has a referrer, under its name if it has one."""
+    if referrer.names and isinstance(destination, NameResolver):
+        found = [destination.find(name) for name in referrer.names]
+        return all(item is not None and item.digest == referrer.descriptor.digest for item in found)
+    return destination.has(referrer.descriptor)

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from imgmove.engine.choose import check_platform, choose_one, choose_several, flattened
 from imgmove.engine.convert import Conversions, Recipe, is_convertible
-from imgmove.engine.graph import DEEPEST_INDEX, MOST_REFERRERS, grow, read_content, read_node
+from imgmove.engine.graph import DEEPEST_INDEX, MOST_REFERRERS, grow, holds, read_content, read_node
 from imgmove.engine.plan import Choice, Fate, Move, Plan, PlannedBlob, PlannedImage, PlannedTree
 from imgmove.engine.pool import Pool, TaskGroup
 from imgmove.errors import ImgmoveError, MalformedContent, Side, UsageError
@@ -234,8 +234,10 @@ class _Planner:
 
     def _consider_referrer(self, survey: _Survey, referrer: NamedImage, depth: int) -> None:
         if survey.is_present:
+            destination = survey.move.destination
+            assert isinstance(destination, Destination)
             what = f"asking for referrer {referrer.descriptor.digest.short}"
-            if self._ask("destination", what, lambda: _holds(survey.move, referrer)):
+            if self._ask("destination", what, lambda: holds(destination, referrer)):
                 with self._lock:
                     survey.referrers.pop(referrer.descriptor.digest, None)
                 return
@@ -388,15 +390,6 @@ class _Planner:
 
 def _key(move: Move, blob: Descriptor, recipe: Recipe | None) -> tuple[int, Digest, str]:
     return id(move.destination), blob.digest, recipe.name if recipe else ""
-
-
-def _holds(move: Move, referrer: NamedImage) -> bool:
-    destination = move.destination
-    if referrer.names and isinstance(destination, NameResolver):
-        found = [destination.find(name) for name in referrer.names]
-        return all(item is not None and item.digest == referrer.descriptor.digest for item in found)
-    assert isinstance(destination, Destination)
-    return destination.has(referrer.descriptor)
 
 
 def _subjects_first(referrers: Sequence[PlannedTree], subjects: Mapping[Digest, set[Digest]]) -> list[PlannedTree]:

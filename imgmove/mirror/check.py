@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -9,9 +10,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
-from imgmove.engine.graph import read_node
+from imgmove.engine.graph import holds, read_node
 from imgmove.engine.pool import Pool, TaskGroup
-from imgmove.errors import ImgmoveError, NotFound, Side
+from imgmove.errors import ImgmoveError, MalformedContent, NotFound, Side
 from imgmove.mirror.work import Action, Item, Work
 from imgmove.model.descriptor import Descriptor
 from imgmove.model.digest import Digest
@@ -51,6 +52,12 @@ class Checked:
             self.error = self.error or error
         else:
             self.crash = self.crash or error
+
+    @property
+    def source_digest(self) -> str:
+        """The digest of what the source has."""
+        assert self.found is not None
+        return str(self.found.digest)
 
     @property
     def moves_tag(self) -> bool:
@@ -149,10 +156,9 @@ class Checker:
     def _judge(self, check: Checked) -> None:
         assert check.found is not None
         digest, known = check.found.digest, self._work.known
-        written = known.get(str(digest)) if self._work.platforms else str(digest)
-        if written is None:
+        check.wanted = _remembered(known.get(str(digest))) if self._work.platforms else digest
+        if check.wanted is None:
             return
-        check.wanted = Digest.parse(written)
         if check.current == check.wanted:
             check.action, check.reason = "keep", "unchanged"
         elif check.current is None:
@@ -228,12 +234,11 @@ class Checker:
             raise error.on(side) from error.__cause__
 
 
-def holds(destination: Destination, referrer: NamedImage) -> bool:
-    """Whether a destination has a referrer, under its name if it has one."""
-    if referrer.names and isinstance(destination, NameResolver):
-        found = [destination.find(name) for name in referrer.names]
-        return all(item is not None and item.digest == referrer.descriptor.digest for item in found)
-    return destination.has(referrer.descriptor)
+def _remembered(written: str | None) -> Digest | None:
+    """What the state says; whatever else it says is not known."""
+    with contextlib.suppress(MalformedContent):
+        return Digest.parse(written)
+    return None
 
 
 def put_under(

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from imgmove.errors import ImgmoveError, NetworkError, UsageError
 from imgmove.mirror.carry import Carrier
-from imgmove.mirror.config import MirrorFile, parse_mirror_file
+from imgmove.mirror.config import MirrorFile
+from imgmove.mirror.meaning import parse_mirror_file
 from imgmove.mirror.run import open_session
 from imgmove.mirror.work import Result, Work, interleaved
 from imgmove.ports import Note

@@ -10,6 +10,7 @@ from typing import Literal
 
 from imgmove.errors import UsageError
 from imgmove.model.digest import Digest
+from imgmove.model.reference import check_tag
 
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 _SHAPES = {"tag": r".+", "date": r"\d{8}", "time": r"\d{6}", "digest": r"[0-9a-f]{12}"}
@@ -86,7 +87,9 @@ class PreviousName:
                 raise UsageError(f"keep_previous knows no {{{name:.40}}}", hint=f"there are {known}")
         if template == "{tag}":
             raise UsageError("keep_previous must differ from the tag", hint='write it like "{tag}-prev-{date}"')
-        return cls(template)
+        made = cls(template)
+        check_tag(made.name("1", Digest.of(b""), datetime.now()))  # noqa: DTZ005 - any time will do
+        return made
 
     @property
     def is_one_a_tag(self) -> bool:

@@ -72,11 +72,17 @@ class Pruner:
             self._crashes.append(error)
 
     def _is_all(self, place: str, together: Sequence[Listing]) -> bool:
-        """Whether nobody else brings images to a destination: what others want there would be taken for old."""
+        """Whether nobody brings images to a destination whose wish is not known: it would be taken for old."""
         looked_at = {listing.mirror.name for listing in together}
         for mirror in self._everything:
             if mirror.name not in looked_at and _may_write(mirror, together[0]):
                 self._note(together[0].mirror.name, f"{place} was not pruned, because {mirror.name} writes there too")
+                return False
+        for listing in together:
+            if listing.mirror.prune is None and not listing.mirror.is_one_image:
+                # What it brought earlier is to stay.
+                why = f"{listing.mirror.name} writes there too and does not prune"
+                self._note(together[0].mirror.name, f"{place} was not pruned, because {why}")
                 return False
         if not all(listing.items for listing in together):
             self._note(together[0].mirror.name, f"{place} was not pruned, because nothing at the source matches")
@@ -92,8 +98,7 @@ class Pruner:
         wanted = {item.name for listing in together for item in listing.items}
         kept = [listing.mirror.keep_previous for listing in together if listing.mirror.keep_previous is not None]
         surplus = [name for name in present if name not in wanted and not _is_kept(name, kept)]
-        rules = [listing.mirror for listing in together if listing.mirror.prune is not None]
-        most = min(mirror.prune.max_delete for mirror in rules if mirror.prune is not None)
+        most = min(listing.mirror.prune.max_delete for listing in together if listing.mirror.prune is not None)
         if len(surplus) > most:
             raise UsageError(
                 f"{location}: {len(surplus)} tags would be pruned, more than max_delete allows ({most}), so none was",
@@ -102,7 +107,7 @@ class Pruner:
         verdicts = _verdicts(together)
         for name in surplus:
             reason = verdicts.get(name, "it is no longer at the source")
-            record = Record(rules[0].name, "", placed(location, name), "prune", "planned", reason)
+            record = Record(together[0].mirror.name, "", placed(location, name), "prune", "planned", reason)
             into.append(record)
             if not dry_run:
                 self._remove(destination, name, record)

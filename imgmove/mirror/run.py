@@ -19,7 +19,7 @@ from imgmove.mirror.state import PastPass, State
 from imgmove.mirror.survey import Listing, Survey
 from imgmove.mirror.work import Failure, Record, Result, Work
 from imgmove.model.location import RegistryLocation, RegistryPrefix
-from imgmove.ports import Observer
+from imgmove.ports import Observer, RequestGate
 from imgmove.settings import HostOptions, Settings
 from imgmove.stages.session import Session
 
@@ -76,10 +76,14 @@ def open_session(
     few = min(options.most_reading or 1 for options in own.hosts.values())
     # Reading one blob over several connections is for those who have connections left over.
     session = Session(own, observer, Budget(0) if few < own.jobs + _FOR_QUESTIONS + _FOR_ONE_BLOB else None)
-    for host, rules in file.registries.items():
-        rate = rules.requests_per_second
-        if rate is not None or rules.ratelimit_floor is not None:
-            session.endpoints.registries.gates[host] = Gate(host, rules, session.run, workers)
+    gates: dict[str, RequestGate] = {
+        host: Gate(host, rules, session.run, workers)
+        for host, rules in file.registries.items()
+        if rules.requests_per_second is not None or rules.ratelimit_floor is not None
+    }
+    carriers = {None, *(carrier for mirror in file.mirrors for carrier in mirror.carriers)}
+    for registries in map(session.endpoints.registries_behind, carriers):
+        registries.gates, registries.memory = gates, session.knowledge
     return session
 
 

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from imgmove.knowledge import CacheFile
 from imgmove.mirror.work import Learned, Result, Work
 
 if TYPE_CHECKING:
     import sqlite3
 
 _VERSION = 1
-_PATIENCE = 5.0
+_BELIEVED_FOR = 86400.0
+"""Seconds for which the destination is not asked again for a referrer that it had: registries that collect garbage
+remove some, and so do people."""
 _FORGET_AFTER = 90 * 86400.0
 _MOST_PASSES = 5000
-_SCHEMA = f"""
+_SCHEMA = """
     CREATE TABLE IF NOT EXISTS images (
         destination TEXT, platforms TEXT, source_digest TEXT, written TEXT, size INTEGER, seen REAL,
         PRIMARY KEY (destination, platforms, source_digest)
@@ -32,7 +34,6 @@ _SCHEMA = f"""
         started REAL PRIMARY KEY, seconds REAL, tags INTEGER, changed INTEGER, failed INTEGER,
         bytes_sent INTEGER, bytes_total INTEGER
     );
-    PRAGMA user_version = {_VERSION};
 """
 _LEARN = """
     INSERT INTO images VALUES (?, ?, ?, ?, ?, ?)
@@ -72,15 +73,14 @@ def platforms_key(work: Work) -> str:
 
 
 class State:
-    """The file, for one thread. No method raises: what can't be read is not known, what can't be written is lost."""
+    """What is in the file. No method raises: what can't be read is not known, what can't be written is lost."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._connection: sqlite3.Connection | None = None
+        self._file = CacheFile(path, _SCHEMA, _VERSION)
 
     def known(self, destination: str, platforms: str) -> dict[str, str]:
         """What was written at a destination, by the source's digest."""
-        rows = self._query(
+        rows = self._file.query(
             "SELECT source_digest, written FROM images WHERE destination = ? AND platforms = ?",
             (destination, platforms),
         )
@@ -88,8 +88,13 @@ class State:
         return {source: source if written == source else written for source, written in rows}  # type: ignore[misc]
 
     def referrers(self, destination: str) -> frozenset[str]:
-        """The digests of signatures and the like that a destination has."""
-        rows = self._query("SELECT digest FROM referrers WHERE destination = ?", (destination,))
+        """The digests of signatures and the like that a destination had not long ago."""
+        now = time.time()
+        # One that was seen in the future was seen by a clock that went wrong.
+        rows = self._file.query(
+            "SELECT digest FROM referrers WHERE destination = ? AND seen BETWEEN ? AND ?",
+            (destination, now - _BELIEVED_FOR, now),
+        )
         return frozenset(str(row[0]) for row in rows)
 
     def learn(self, result: Result) -> None:
@@ -104,14 +109,14 @@ class State:
             connection.executemany(_LEARN, [row(item) for item in result.learned])
             connection.executemany(
                 "INSERT OR REPLACE INTO referrers VALUES (?, ?, ?)",
-                [(destination, digest, now) for digest in (*result.referrers, *result.work.known_referrers)],
+                [(destination, digest, now) for digest in result.referrers],
             )
 
-        self._write(change)
+        self._file.change(change)
 
     def total_since(self, started: float) -> int:
         """Bytes of all images that were seen since then, each once a destination."""
-        rows = self._query(
+        rows = self._file.query(
             "SELECT sum(size) FROM (SELECT DISTINCT destination, written, size FROM images WHERE seen >= ?)", (started,)
         )
         return int(str(rows[0][0] or 0)) if rows else 0
@@ -122,64 +127,19 @@ class State:
 
         def change(connection: sqlite3.Connection) -> None:
             connection.execute("INSERT OR REPLACE INTO passes VALUES (?, ?, ?, ?, ?, ?, ?)", values)
-            for table in ("images", "referrers"):
-                old = done.started - _FORGET_AFTER
-                connection.execute(f"DELETE FROM {table} WHERE seen < ?", (old,))  # noqa: S608 - one of two words
+            connection.execute("DELETE FROM images WHERE seen < ?", (done.started - _FORGET_AFTER,))
+            connection.execute("DELETE FROM referrers WHERE seen < ?", (done.started - _BELIEVED_FOR,))
             connection.execute(
                 "DELETE FROM passes WHERE started NOT IN (SELECT started FROM passes ORDER BY started DESC LIMIT ?)",
                 (_MOST_PASSES,),
             )
 
-        self._write(change)
+        self._file.change(change)
 
     def passes(self) -> Sequence[PastPass]:
         """All that are remembered, the oldest first."""
-        return [PastPass(*row) for row in self._query("SELECT * FROM passes ORDER BY started", ())]  # type: ignore[arg-type]
+        return [PastPass(*row) for row in self._file.query("SELECT * FROM passes ORDER BY started")]  # type: ignore[arg-type]
 
     def close(self) -> None:
         """Closes the file; safe to call twice."""
-        if self._connection is not None:
-            with self._forgiving():
-                self._connection.close()
-            self._connection = None
-
-    def _query(self, statement: str, values: tuple[object, ...]) -> list[tuple[object, ...]]:
-        with self._forgiving():
-            return self._opened().execute(statement, values).fetchall()
-        return []
-
-    def _write(self, change: Callable[[sqlite3.Connection], None]) -> None:
-        with self._forgiving():
-            connection = self._opened()
-            with connection:
-                change(connection)
-
-    def _opened(self) -> sqlite3.Connection:
-        if self._connection is None:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._connection = self._connect()
-        return self._connection
-
-    def _connect(self) -> sqlite3.Connection:
-        import sqlite3
-
-        connection = sqlite3.connect(self._path, timeout=_PATIENCE)
-        try:
-            version = connection.execute("PRAGMA user_version").fetchone()[0]
-            if version not in (0, _VERSION):
-                raise sqlite3.DatabaseError("another version")  # noqa: TRY301 - the same as any other broken file
-            connection.executescript(_SCHEMA)
-        except sqlite3.OperationalError:
-            connection.close()
-            raise
-        except sqlite3.DatabaseError:
-            # Not a database, or not ours: it is only a cache, so begin anew.
-            connection.close()
-            self._path.unlink()
-            return self._connect()
-        return connection
-
-    def _forgiving(self) -> contextlib.suppress:
-        import sqlite3
-
-        return contextlib.suppress(sqlite3.Error, OSError)
+        self._file.close()

@@ -98,13 +98,13 @@ class Survey:
 
     def _expand(self, mirror: Mirror, pattern: Pattern, into: list[Listing]) -> None:
         what = f"listing {pattern.host}"
-        registries = self._session.endpoints.registries
+        registries = self._session.endpoints.registries_behind(pattern.carrier)
         names = self._session.run.persist(what, lambda: list(registries.repositories(pattern.host, pattern.prefix)))
         fitting = [name for name in names if pattern.fits(name)]
         if not fitting:
             raise NotFound(f"no repository of {pattern.host} fits {pattern.glob}")
         for name in fitting:
-            self._add(mirror, RegistryLocation(Reference(pattern.host, name), has_tag=False), into)
+            self._add(mirror, RegistryLocation(Reference(pattern.host, name), pattern.carrier, has_tag=False), into)
 
     def _take_image(self, listing: Listing, location: RegistryLocation, into: list[Listing]) -> None:
         reference, mirror = location.reference, listing.mirror
@@ -135,6 +135,9 @@ class Survey:
     def _choose(self, listing: Listing, repository: str, tags: Sequence[str]) -> None:
         mirror, destination = listing.mirror, listing.destination
         assert destination is not None
+        if str(destination) == str(listing.source) and (mirror.prune is not None or not mirror.renamings):
+            # What was not chosen would be pruned from the source itself.
+            raise UsageError(f"{destination} would be mirrored onto itself")
         verdicts: dict[str, str] = {}
         taken: dict[str, str] = {}
         for tag, reason in mirror.selection.judge(tags).items():
@@ -212,7 +215,7 @@ def _refuse_clashes(listings: Sequence[Listing]) -> None:
     for listing in listings:
         if listing.source is None or listing.destination is None or listing.error is not None:
             continue
-        place, repository = str(listing.destination), listing.source.reference.name
+        place, repository = str(listing.destination), str(listing.source)
         for item in listing.items:
             origin = f"{repository}:{item.image}"
             other = taken.setdefault((place, item.name), origin) if item.name else origin

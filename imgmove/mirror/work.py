@@ -59,7 +59,7 @@ class Work:
     def source_of(self, item: Item) -> str:
         """The image as a location."""
         at = "@" if ":" in item.image else ":"
-        return f"{self.source.reference.name}{at}{item.image}"
+        return f"{self.source}{at}{item.image}"
 
     def destination_of(self, item: Item) -> str:
         """The place as a location, without a digest."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -12,10 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imgmove.errors import ConfigError, LocalError
-from imgmove.mirror.config import MirrorFile, Pattern, Pruning, parse_mirror_file, read_mirror_file
+from imgmove.mirror.config import MirrorFile, Pattern, Pruning
+from imgmove.mirror.meaning import parse_mirror_file, read_mirror_file
 from imgmove.mirror.schema import json_schema
 from imgmove.model.credentials import Credentials
-from imgmove.model.location import LayoutLocation, RegistryLocation, RegistryPrefix
+from imgmove.model.location import LayoutLocation, RegistryLocation, RegistryPrefix, SshHost
 from imgmove.model.platform import Platform
 
 WHOLE = """\
@@ -72,7 +74,7 @@ def test_the_whole_form() -> None:
     assert team.platforms == ()
     assert team.name == "quay.io/team/*"
     assert alpine.is_one_image
-    assert alpine.destination == LayoutLocation("./out")
+    assert alpine.destination == LayoutLocation(os.path.realpath("out"))
 
 
 def test_patterns() -> None:
@@ -82,6 +84,32 @@ def test_patterns() -> None:
     assert Pattern("r.io", "*/app-?").fits("a/app-1")
     assert not Pattern("r.io", "team/a.p").fits("team/abp")
     assert [Pattern("r.io", glob).prefix for glob in ("team/*", "*", "a/b/c*", "a*/b")] == ["team", "", "a/b", ""]
+
+
+def test_places_behind_another_host() -> None:
+    file = parse(
+        "version: 1\nmirrors:\n"
+        "- {source: 'registry+ssh://ops@edge:2222/r.io:5000/team/*', destination: 'oci+ssh://edge/srv/out'}\n"
+        "- {source: r.io/app, destination: 'registry+ssh://edge/localhost:5000/team/'}\n"
+    )
+    pattern, app = file.mirrors
+    edge = SshHost("edge", "ops", 2222)
+    assert pattern.source == Pattern("r.io:5000", "team/*", edge)
+    assert str(pattern.source) == "registry+ssh://ops@edge:2222/r.io:5000/team/*"
+    assert pattern.destination == LayoutLocation("/srv/out", carrier=SshHost("edge"))
+    assert pattern.carriers == {edge, None}
+    assert app.destination == RegistryPrefix("localhost:5000", "team", SshHost("edge"))
+    assert app.carriers == {None, SshHost("edge")}
+
+
+def test_a_folder_has_one_name_however_it_is_written(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path)
+    text = "".join(
+        f"- {{name: '{number}', source: a, destination: '{place}'}}\n"
+        for number, place in enumerate(("./out", "oci:out", f"{tmp_path}/out", "oci:link/x/../out"))
+    )
+    file = parse_mirror_file(f"version: 1\nmirrors:\n{text}".encode(), str(tmp_path / "mirror.yaml"), SECRETS.get)
+    assert {str(mirror.destination) for mirror in file.mirrors} == {f"oci:{tmp_path}/out"}
 
 
 def test_merging_and_anchors() -> None:
@@ -126,6 +154,13 @@ ERRORS = [
     (f"{START}    prune: {{enabled: true, max_delete: -1}}\n", "mirror.yaml:5:40", ">= 0"),
     (f"{START}    keep_previous: 'prev'\n", "mirror.yaml:5:20", "needs {tag}"),
     (f"{START}    keep_previous: '{{tag}}-{{day}}'\n", "mirror.yaml:5:20", "knows no {day}"),
+    (f"{START}    keep_previous: '{{tag}}'\n", "mirror.yaml:5:20", "must differ from the tag"),
+    (f"{START}    keep_previous: '{{tag}}/old'\n", "mirror.yaml:5:20", "not a tag"),
+    (f"{START}defaults: {{keep_previous: old}}\n", "mirror.yaml:5:27", "needs {tag}"),
+    (f"{START}defaults: {{tags: {{semver: new}}}}\n", "mirror.yaml:5:27", "range"),
+    (f"{START}    rename: [{{repository: '(', to: x}}]\n", "mirror.yaml:5:14", "not a regex"),
+    (f"{START}registries: [r.io]\n", "mirror.yaml:5:13", "must be a mapping, not a list"),
+    (f"{START}registries:\n  r.io: 5\n", "mirror.yaml:6:9", "must be a mapping"),
     (f"{START}    platforms: [linux/amd64, 'x y']\n", "mirror.yaml:5:30", "platform"),
     (f"{START}    rename: [{{to: x}}]\n", "mirror.yaml:5:14", "either a tag or a repository"),
     (f"{START}    rename: [{{tag: '(', to: x}}]\n", "mirror.yaml:5:14", "not a regex"),
@@ -164,6 +199,18 @@ ERRORS = [
     ("version: 1\nmirrors:\n  - {source: 'oci:x', destination: r.io/b}\n", "mirror.yaml:3:14", "a source is"),
     ("version: 1\nmirrors:\n  - {source: 'r.io/a:*', destination: r.io/b/}\n", "mirror.yaml:3:14", "not a pattern"),
     ("version: 1\nmirrors:\n  - {source: '${HOST}/a', destination: r.io/b}\n", "mirror.yaml:3:14", "credentials only"),
+    ("version: 1\nmirrors:\n  - {source: 'oci+ssh://h/x/*', destination: r.io/b/}\n", "mirror.yaml:3:14", "host"),
+    (
+        "version: 1\nmirrors:\n  - {source: 'registry+ssh://a:b@h/r.io/*', destination: r.io/b/}\n",
+        "mirror.yaml:3:14",
+        "can't hold a password",
+    ),
+    ("version: 1\nmirrors:\n  - {source: a, destination: 'oci:x@sha256:0'}\n", "mirror.yaml:3:30", "sha256"),
+    (
+        "version: 1\nmirrors:\n  - {source: a, destination: 'r.io/a@sha256:%s'}\n" % ("0" * 64),
+        "mirror.yaml:3:30",
+        "a destination has no digest",
+    ),
     (
         "version: 1\nmirrors:\n  - {source: 'a:1', destination: r.io/b, tags: {}}\n",
         "mirror.yaml:3:48",
@@ -196,6 +243,14 @@ def test_aliases_that_grow_without_end() -> None:
     lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 9)]
     with pytest.raises(ConfigError, match="too many values"):
         parse("\n".join(lines))
+
+
+def test_a_file_without_end(tmp_path: Path) -> None:
+    path = tmp_path / "mirror.yaml"
+    with path.open("wb") as file:
+        file.truncate((16 << 20) + 1)
+    with pytest.raises(ConfigError, match="larger than 16 MiB"):
+        read_mirror_file(str(path), SECRETS.get)
 
 
 def test_a_file_that_is_not_there() -> None:

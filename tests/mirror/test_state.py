@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import subprocess
 import sys
 import time
@@ -55,6 +56,45 @@ def test_a_broken_file_is_begun_anew(content: bytes, tmp_path: Path) -> None:
         assert state.known("q.io/app", "") == {"sha256:a": "sha256:a"}
 
 
+def test_a_file_that_is_broken_behind_its_beginning(tmp_path: Path) -> None:
+    path = tmp_path / "s.sqlite"
+    with closing(State(path)) as state:
+        for number in range(20):
+            state.learn(Result(work(), learned=[Learned(f"sha256:{number:0500}", "sha256:a")] * 20))
+    content = bytearray(path.read_bytes())
+    content[4096:] = bytes(len(content) - 4096)
+    path.write_bytes(content)
+    with closing(State(path)) as state:
+        assert state.known("q.io/app", "") == {}
+        state.learn(Result(work(), learned=[Learned("sha256:a", "sha256:a")]))
+        assert state.known("q.io/app", "") == {"sha256:a": "sha256:a"}
+
+
+def test_a_file_of_somebody_else(tmp_path: Path) -> None:
+    path = tmp_path / "s.sqlite"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE images (name TEXT)")
+    with closing(State(path)) as state:
+        state.learn(Result(work(), learned=[Learned("sha256:a", "sha256:a")]))
+        assert state.known("q.io/app", "") == {"sha256:a": "sha256:a"}
+
+
+def test_what_the_destination_had_is_believed_for_a_day(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1_800_000_000.0
+    monkeypatch.setattr("imgmove.mirror.state.time.time", lambda: now)
+    with closing(State(tmp_path / "s.sqlite")) as state:
+        state.learn(Result(work(), learned=[Learned("sha256:a", "sha256:a")], referrers=["sha256:d"]))
+        assert state.referrers("q.io/app") == {"sha256:d"}
+        # Later by a day, and earlier by the doings of a clock.
+        for then in (now + 86401, now - 60):
+            monkeypatch.setattr("imgmove.mirror.state.time.time", lambda then=then: then)
+            assert state.referrers("q.io/app") == frozenset()
+            assert state.known("q.io/app", "") == {"sha256:a": "sha256:a"}
+        state.add_pass(past(now + 86401))
+        monkeypatch.setattr("imgmove.mirror.state.time.time", lambda: now)
+        assert state.referrers("q.io/app") == frozenset()
+
+
 def test_a_place_that_can_not_be_written_costs_nothing_but_memory(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with closing(State(tmp_path / "file" / "s.sqlite")) as state:
@@ -84,6 +124,11 @@ def test_hooks_that_can_not_run_or_take_too_long(tmp_path: Path) -> None:
         hooks.tell({"event": "copy"})
         hooks.finish()
         assert said in hooks.failures[0].message
+    loud = Hooks(["sh", "-c", "head -c 3000000 /dev/zero >&2; exit 3"], 60, {"PATH": "/usr/bin:/bin"})
+    loud.tell({"event": "copy"})
+    loud.finish()
+    assert loud.failures[0].message.startswith("the hook sh ended with status 3: ")
+    assert len(loud.failures[0].message) < 400
     ended = Hooks(["sleep", "60"], 60, {"PATH": "/usr/bin:/bin"})
     began = time.monotonic()
     for _ in range(3):
@@ -93,6 +138,29 @@ def test_hooks_that_can_not_run_or_take_too_long(tmp_path: Path) -> None:
     ended.finish()
     assert time.monotonic() - began < 30
     assert ended.failures == []
+
+
+def test_a_hook_that_hangs_is_given_up_with_all_that_it_began(tmp_path: Path) -> None:
+    script = f"echo $$ >> {tmp_path}/pids; sleep 60 & echo $! >> {tmp_path}/pids; wait"
+    hooks = Hooks(["sh", "-c", script], 0.2, {"PATH": "/usr/bin:/bin"})
+    for _ in range(100):
+        hooks.tell({"event": "copy"})
+    hooks.finish()
+    assert [failure.message for failure in hooks.failures] == [
+        *["the hook sh took more than 0.2 seconds"] * 3,
+        "the hook sh hangs: it was not told of 97 more changes",
+    ]
+    pids = [int(line) for line in (tmp_path / "pids").read_text().split()]
+    assert len(pids) >= 2
+    end = time.monotonic() + 20
+    while any(_runs(pid) for pid in pids):
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def _runs(pid: int) -> bool:
+    found = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True).stdout.strip()
+    return bool(found) and not found.startswith("Z")
 
 
 def report(*failures: Failure | None) -> PassReport:

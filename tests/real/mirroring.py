@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import random
+import sqlite3
 import subprocess
 import sys
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,6 +85,13 @@ class Ground:
         return subprocess.Popen(
             self.words(*options), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=self.environment
         )
+
+    def age_state(self, seconds: float) -> None:
+        """Lets time pass for what passes learned."""
+        (path,) = (Path(self.environment["XDG_CACHE_HOME"]) / "imgmove" / "mirror").glob("*.sqlite")
+        with closing(sqlite3.connect(path)) as connection, connection:
+            for table in ("images", "referrers"):
+                connection.execute(f"UPDATE {table} SET seen = seen - ?", (seconds,))
 
     def tags(self) -> list[str]:
         """What is at the destination."""

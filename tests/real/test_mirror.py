@@ -250,6 +250,33 @@ def test_signatures_that_come_later(ground: Ground) -> None:
     ground.verify("1")
 
 
+def test_what_signatures_cost_when_nothing_changed(ground: Ground) -> None:
+    """A list under a fallback tag is read once, and what was found at the destination is believed for a day."""
+    signed = image(1)
+    ground.put(signed, "1", "latest")
+    ground.put(build_artifact(signed.root))
+    ground.put(build_artifact(signed.root, "application/vnd.other"))
+    ground.put(image(2), f"sha256-{signed.root.digest.hex}.sig")
+    ground.write()
+    assert len(ground.run().lines) == 2
+    ground.verify("1", "latest")
+    for _ in range(2):
+        count = ground.counting()
+        assert ground.run().stdout == ""
+        source, destination = count()
+        # Both tags, and the two that the list of tags shows to belong to their digest.
+        assert verbs(source) == {"GET tags": 1, "HEAD manifests": 4, "GET referrers": 1}
+        assert verbs(destination) == {"HEAD manifests": 2}
+    # One that the destination loses is missed by the next pass that does not believe any more.
+    lost = build_artifact(signed.root).root.digest
+    with imgmove.Session(ground.settings) as session:
+        imgmove.delete(f"{ground.at_destination}@{lost}", by_digest=True, session=session)
+    assert ground.run().stdout == ""
+    ground.age_state(86400)
+    assert [line.rpartition(" (")[2] for line in ground.run().lines] == ["1 new referrer)"]
+    ground.verify("1")
+
+
 def test_a_pattern_into_a_prefix_and_a_layout(ground: Ground) -> None:
     top = ground.repository.partition("/")[0]
     for name in ("a", "b"):

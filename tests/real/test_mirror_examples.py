@@ -10,7 +10,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from imgmove.mirror.config import parse_mirror_file, read_mirror_file
+from imgmove.mirror.meaning import parse_mirror_file, read_mirror_file
 from tests.real.requirements import require
 
 pytestmark = pytest.mark.real

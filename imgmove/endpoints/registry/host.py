@@ -5,10 +5,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 from urllib.parse import urljoin, urlsplit, urlunsplit
 
 from imgmove.errors import NetworkError, ServerRefused
 from imgmove.model.credentials import Credentials
+from imgmove.model.digest import Digest
 from imgmove.model.reference import HUB, HUB_ADDRESS
 from imgmove.ports import RequestGate
 from imgmove.wire.auth import Authenticator, Scope
@@ -30,6 +32,7 @@ class Access:
         allows_http: HTTP where no TLS server is found; only the user's own registries.conf allows that.
         credentials: those for a repository of this registry.
         gate: who has to be asked before each request; None for nobody.
+        memory: remembers what was read; None for nothing.
     """
 
     host: str
@@ -37,6 +40,19 @@ class Access:
     allows_http: bool
     credentials: Callable[[str], Credentials | None]
     gate: RequestGate | None = None
+    memory: DocumentMemory | None = None
+
+
+class DocumentMemory(Protocol):
+    """Remembers small documents by their digest, from one run to the next; for many threads."""
+
+    def kept(self, digest: Digest) -> bytes | None:
+        """A document; None when it is not known."""
+        ...
+
+    def keep(self, digest: Digest, content: bytes) -> None:
+        """Remembers one, if it is small enough."""
+        ...
 
 
 class RegistryHost:
@@ -47,6 +63,7 @@ class RegistryHost:
         has_referrers_api: None as long as nobody asked.
         looking_for_api: held by the one who asks first, so that the others need not ask in vain.
         largest_request: bytes, once something on the way refused a larger one, so that uploads go in pieces.
+        memory: remembers documents that were read; None for no such thing.
         takes_pieces: False once it refused to go on with an upload, so that each blob goes in one.
     """
 
@@ -56,6 +73,7 @@ class RegistryHost:
         self.looking_for_api = threading.Lock()
         self.largest_request: int | None = None
         self.takes_pieces = True
+        self.memory = access.memory
         self._client = client
         self._access = access
         self._authenticator = Authenticator(client, access.host, access.credentials)

@@ -97,11 +97,21 @@ class ReferrerQuestions:
         return found
 
     def _from_fallback_tag(self, subject: Digest) -> list[Descriptor]:
-        tag = fallback_tag(subject)
-        if not self._may_exist(tag):
+        if not self._may_exist(fallback_tag(subject)):
             return []
-        content = self.read_fallback(subject)
+        content = self._remembered(subject) if self._reader.host.memory else self.read_fallback(subject)
         return [] if content is None else list(content.manifests)
+
+    def _remembered(self, subject: Digest) -> Index | None:
+        """As `read_fallback`, but a list that was read before is not read again.
+
+        What the tag stands for is asked first, which no registry counts as a pull.
+        """
+        memory, found = self._reader.host.memory, self._reader.find(fallback_tag(subject))
+        if found is None or found.digest == subject:
+            return None
+        content = memory.kept(found.digest) if memory else None
+        return self.read_fallback(subject) if content is None else _as_index(content, found.media_type)
 
     def read_fallback(self, subject: Digest) -> Index | None:
         """The list under the fallback tag; None where there is none.
@@ -121,11 +131,9 @@ class ReferrerQuestions:
             response.close()
         if Digest.of(content, subject.algorithm) == subject:
             return None
-        try:
-            node = parse_manifest(content, response.headers.get("content-type", ""))
-        except MalformedContent:
-            return None
-        return node if isinstance(node, Index) else None
+        if reader.host.memory:
+            reader.host.memory.keep(Digest.of(content), content)
+        return _as_index(content, response.headers.get("content-type", ""))
 
     def _from_cosign_tags(self, subject: Digest) -> Iterator[tuple[str, Descriptor]]:
         for suffix in COSIGN_SUFFIXES:
@@ -172,6 +180,14 @@ def with_referrer(index: Index | None, referrer: Descriptor) -> bytes | None:
     document.update(schemaVersion=2, mediaType=media_types.OCI_INDEX)
     document["manifests"] = [*(document.get("manifests") or []), referrer.to_json()]
     return to_json_bytes(document)
+
+
+def _as_index(content: bytes, media_type: str) -> Index | None:
+    try:
+        node = parse_manifest(content, media_type)
+    except MalformedContent:
+        return None
+    return node if isinstance(node, Index) else None
 
 
 def _manifests(document: dict[str, object]) -> list[Descriptor]:

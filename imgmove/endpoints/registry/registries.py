@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from imgmove.endpoints.registry.host import Access, RegistryHost
+from imgmove.endpoints.registry.host import Access, DocumentMemory, RegistryHost
 from imgmove.endpoints.registry.listing import list_repositories
 from imgmove.endpoints.registry.mirrored import MirroredSource
 from imgmove.endpoints.registry.repository import RegistryRepository, RegistrySource
@@ -24,6 +24,7 @@ class Registries:
 
     Attributes:
         gates: who is asked before each request, by host; to be filled before anything is opened.
+        memory: remembers lists that were read, from one run to the next; to be set before anything is opened.
 
     Args:
         dial: makes the connections, where another host has to do that; proxies are not for those.
@@ -32,6 +33,7 @@ class Registries:
     def __init__(self, settings: Settings, dial: Callable[[str, int], Any] | None = None) -> None:
         self._dial = dial
         self.gates: dict[str, RequestGate] = {}
+        self.memory: DocumentMemory | None = None
         self._settings = settings
         self._hosts: dict[tuple[Side, str, bool], RegistryHost] = {}
         self._tls: dict[tuple[Side, str], TlsFiles] = {}
@@ -82,9 +84,8 @@ class Registries:
             key = (side.side, place.host, place.is_named)
             if key not in self._hosts:
                 self._tls[side.side, place.host] = place.tls
-                access = Access(
-                    place.host, place.plain_http, place.allows_http, _finder(side, place), self.gates.get(place.host)
-                )
+                finder, gate = _finder(side, place), self.gates.get(place.host)
+                access = Access(place.host, place.plain_http, place.allows_http, finder, gate, self.memory)
                 self._hosts[key] = RegistryHost(access, self._client(side))
             return self._hosts[key]
 
