@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import sys
@@ -21,7 +22,10 @@ def run() -> NoReturn:
     which takes a sixth of the time of a short command and is of no use to anybody.
     """
     _replace_closed_streams()
-    os._exit(main())
+    status = main()
+    with contextlib.suppress(OSError):
+        sys.stderr.flush()
+    os._exit(status)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

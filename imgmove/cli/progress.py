@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import time
@@ -78,7 +79,8 @@ class Lines(Progress):
         now = time.monotonic()
         if isinstance(event, BytesMoved) and now >= self._due:
             self._due = now + _EVERY
-            rate = (self.moved - self._told_bytes) / (now - self._told)
+            # What must come again may be more than what came.
+            rate = max(0, self.moved - self._told_bytes) / (now - self._told)
             self._told, self._told_bytes = now, self.moved
             self.messages.line(self._line(rate))
 
@@ -87,11 +89,8 @@ class Lines(Progress):
         if not self.total:
             return f"{size(self.moved)} moved, {size(rate)}/s"
         percent = min(100, 100 * self.moved // self.total)
-        left = max(0, self.total - self.moved) / rate if rate > 0 else 0
-        return (
-            f"{percent} % of {about}{size(self.total)}, {size(rate)}/s, "
-            f"{counted(self.blobs_left, 'blob')} to go, about {left:.0f} s left"
-        )
+        said = f"{percent} % of {about}{size(self.total)}, {size(rate)}/s, {counted(self.blobs_left, 'blob')} to go"
+        return f"{said}, about {max(0, self.total - self.moved) / rate:.0f} s left" if rate else said
 
 
 class Bars(Progress):
@@ -167,7 +166,14 @@ def choose_progress(kind: str, messages: Messages) -> Progress:
     """The kind asked for; ``auto`` looks at whether anybody is there to see bars."""
     if kind == "none" or messages.is_quiet:
         return Progress(messages)
-    is_terminal = sys.stderr.isatty() and not messages.as_json
-    if kind == "bar" or (kind == "auto" and is_terminal):
+    if kind == "bar" or (kind == "auto" and not messages.as_json and _is_wide_terminal()):
         return Bars(messages)
     return Lines(messages)
+
+
+def _is_wide_terminal() -> bool:
+    """Whether stderr is a terminal that knows its width: on others tqdm shows nothing."""
+    try:
+        return sys.stderr.isatty() and os.get_terminal_size(sys.stderr.fileno()).columns > 0
+    except OSError:
+        return False
