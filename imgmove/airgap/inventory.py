@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from imgmove.airgap.documents import HeldBlob, Holdings
+from imgmove.airgap.documents import HeldBlob, Holdings, seal
 from imgmove.engine.verify import verify
 from imgmove.errors import ImgmoveError, UsageError
 from imgmove.model.descriptor import Descriptor
@@ -15,6 +15,7 @@ from imgmove.model.location import EngineLocation, Location, PipeLocation, Regis
 from imgmove.model.reference import Reference
 from imgmove.ports import Destination, ImageLister, NamedImage, Source, TagLister
 from imgmove.stages.session import Session
+from imgmove.wire.signing import SigningKey
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,10 @@ class Stock:
 
     holdings: Holdings
     skipped: Sequence[str]
+
+    def seal(self, key: SigningKey | None = None) -> bytes:
+        """The inventory as a document, signed if there is a key."""
+        return seal("inventory", self.holdings.to_json(), key.sign if key is not None else None)
 
 
 @dataclass

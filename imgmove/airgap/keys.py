@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 from imgmove.errors import LocalError, NotFound, UsageError
 from imgmove.settings.user_file import read_file
 from imgmove.wire.signing import PublicKey, SigningKey, load_public_key, load_signing_key, make_key_pair
 
 
-def write_key_pair(name: str, passphrase: bytes) -> tuple[str, str]:
-    """Makes ``NAME.key``, which only its owner may read, and ``NAME.pub``.
+def make_keys(name: str, passphrase: bytes = b"") -> tuple[str, str]:
+    """Makes a pair of Ed25519 keys: ``NAME.key``, which only its owner may read, and ``NAME.pub``.
+
+    Args:
+        passphrase: encrypts the private key; empty for none.
+
+    Returns:
+        Their paths.
 
     Raises:
         UsageError: one is there already; a key is never overwritten.
@@ -38,16 +45,28 @@ def read_public_key(path: str) -> PublicKey:
         raise UsageError(f"{path}: {error.message}", hint=error.hint) from None
 
 
-def read_signing_key(path: str, passphrase: bytes | None) -> SigningKey | None:
-    """A private key; None when it needs a passphrase and there is none.
+def read_signing_key(
+    path: str, passphrase: bytes | None = None, ask: Callable[[str], bytes] | None = None
+) -> SigningKey:
+    """A private key.
+
+    Args:
+        passphrase: ignored when the key is not encrypted.
+        ask: asks somebody for the passphrase of a file when there is none.
 
     Raises:
-        NotFound, LocalError, UsageError: there is none in the file, or the passphrase is wrong.
+        NotFound, LocalError, UsageError: there is none in the file, or the passphrase is wrong or missing.
     """
+    pem = _read(path)
     try:
-        return load_signing_key(_read(path), passphrase)
+        key = load_signing_key(pem, passphrase)
+        if key is None and ask is not None:
+            key = load_signing_key(pem, ask(path))
     except UsageError as error:
         raise UsageError(f"{path}: {error.message}", hint=error.hint) from None
+    if key is None:
+        raise UsageError(f"{path} is encrypted", hint="IMGMOVE_PASSPHRASE holds the passphrase")
+    return key
 
 
 def _read(path: str) -> bytes:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from imgmove.airgap.documents import LARGEST, Acceptor, Holdings, Request, unseal
-from imgmove.errors import MalformedContent, NotFound
+from imgmove.errors import MalformedContent, NotFound, UsageError
 from imgmove.model.digest import Digest
-from imgmove.model.location import parse_path_location
+from imgmove.model.location import BundleLocation, PathLocation, PipeLocation, parse_path_location
 from imgmove.stages.session import Session
 from imgmove.wire.files import LocalFiles
 
@@ -58,7 +59,7 @@ def read_far_side(
         for blob in _holdings(content, path).blobs:
             known.add(blob.digest, blob.repositories)
     for path in since:
-        index = session.endpoints.bundle([getattr(parse_path_location(path), "path", path)]).index
+        index = session.endpoints.bundle([bundle_path(path)]).index
         for blob_descriptor in index.blobs:
             known.add(blob_descriptor.digest)
         for assumed in index.assumed:
@@ -67,6 +68,20 @@ def read_far_side(
         _, content = unseal(read_document(request), request, ("request",), accepts)
         known.request = Request.from_json(content)
     return known
+
+
+def bundle_path(file: str) -> str:
+    """The path that a word where a bundle is expected stands for; ``-`` stays.
+
+    Raises:
+        UsageError: it is a location of another kind.
+    """
+    located = parse_path_location(file)
+    if isinstance(located, PathLocation):
+        return os.path.expanduser(file)
+    if isinstance(located, BundleLocation | PipeLocation):
+        return str(getattr(located, "path", file))
+    raise UsageError(f"{file} is not a bundle's file")
 
 
 def read_document(path: str) -> bytes:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
 from imgmove.airgap.hints import HintedKnowledge
 from imgmove.airgap.loaded import LoadedImage, LoadReport
+from imgmove.airgap.options import LoadBundleOptions
 from imgmove.airgap.proof import Proof, prove, prove_pulled
 from imgmove.airgap.rename import Rename, renamed
 from imgmove.endpoints.bundle import Bundle
@@ -25,31 +26,11 @@ from imgmove.ports import BlobMounter, Destination, PullingDestination
 from imgmove.stages.naming import Origin, Target, Targets, move_of
 from imgmove.stages.report import ImageReport, Status, Totals
 from imgmove.stages.session import Session
-from imgmove.wire.signing import PublicKey
 
 _SHOWN = 5
 
 
-@dataclass(frozen=True)
-class LoadOptions:
-    """What a person can ask of a load.
-
-    Attributes:
-        rename: rules for other names, the first that fits decides.
-        key: must have signed the bundle.
-        recheck: look at everything, even where the destination's tag says that all is done.
-        reread: the proof reads and hashes blobs again.
-        dry_run: stops before anything moves.
-    """
-
-    rename: tuple[Rename, ...] = ()
-    key: PublicKey | None = None
-    recheck: bool = False
-    reread: bool = False
-    dry_run: bool = False
-
-
-def load(session: Session, bundle: Bundle, location: Location, options: LoadOptions) -> LoadReport:
+def load(session: Session, bundle: Bundle, location: Location, options: LoadBundleOptions) -> LoadReport:
     """Moves the images of a bundle to a place and proves that they are there.
 
     Args:
@@ -58,22 +39,27 @@ def load(session: Session, bundle: Bundle, location: Location, options: LoadOpti
     Raises:
         SignatureError: the key did not sign the bundle; the destination has seen nothing.
         UsageError: two images would get one name, or one has none where names are needed.
+        LocalError: a paper can't be written; the images are there all the same.
     """
     if options.key is not None:
         bundle.check_signature(options.key.accepts)
     if isinstance(location, PipeLocation):
         raise UsageError("a bundle can't be loaded into a pipe", hint="imgmove copy takes it out as an archive")
-    return _Loading(session, bundle, session.endpoints.shaped(location), options).run()
+    report = _Loading(session, bundle, session.endpoints.shaped(location), options).run()
+    if not options.dry_run:
+        options.papers.write(report)
+    return report
 
 
 class _Loading:
     """One load, from the names that images get to the proof that they have them."""
 
-    def __init__(self, session: Session, bundle: Bundle, location: Location, options: LoadOptions) -> None:
+    def __init__(self, session: Session, bundle: Bundle, location: Location, options: LoadBundleOptions) -> None:
         self._session = session
         self._bundle = bundle
         self._location = location
         self._options = options
+        self._rename = [Rename.parse(text) for text in options.rename]
 
     def run(self) -> LoadReport:
         named = self._targets()
@@ -105,7 +91,7 @@ class _Loading:
         for image in self._bundle.index.images:
             digest = str(image.descriptor.digest)
             for name in image.names or ("",):
-                own = renamed(Reference.parse(name, default_tag=""), self._options.rename) if name else None
+                own = renamed(Reference.parse(name, default_tag=""), self._rename) if name else None
                 origin = Origin(self._bundle, digest, own, name or digest)
                 named.append((origin, targets.target(origin, keeps_tag=True)))
         return named

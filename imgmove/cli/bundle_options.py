@@ -13,10 +13,11 @@ import typer
 
 from imgmove.cli.messages import Messages
 from imgmove.errors import UsageError
-from imgmove.model.location import BundleLocation, PathLocation, PipeLocation, parse_path_location
+from imgmove.model.platform import Platform
 from imgmove.settings import Settings
 
 if TYPE_CHECKING:
+    from imgmove.airgap.papers import Papers
     from imgmove.wire.signing import PublicKey, SigningKey
 
 _MEDIA = {"dvd": 4_700_000_000, "bd": 25_000_000_000}
@@ -47,6 +48,15 @@ class Choosing:
         str, typer.Option(metavar="FILE", show_default=False, help="Pins each tag to a digest; made if missing.")
     ] = ""
 
+    @property
+    def platforms(self) -> tuple[Platform, ...]:
+        """Those that were named; none for whole indexes.
+
+        Raises:
+            UsageError: one is no platform.
+        """
+        return tuple(Platform.parse(text) for item in self.platform or () for text in item.split(","))
+
 
 @dataclass(frozen=True)
 class Sparing:
@@ -61,6 +71,67 @@ class Sparing:
     request: Annotated[
         str, typer.Option(metavar="FILE", show_default=False, help="Carry just what a load asked for.")
     ] = ""
+
+
+@dataclass(frozen=True)
+class Cutting:
+    """Volumes, for media that are too small for all."""
+
+    volume_size: Annotated[
+        str, typer.Option(metavar="SIZE", show_default=False, help="Cut into volumes: 4G, dvd (4.7G) or bd (25G).")
+    ] = ""
+    volume: Annotated[
+        int, typer.Option(min=0, metavar="N", help="Make this volume alone again.", show_default=False)
+    ] = 0
+
+    @property
+    def bytes(self) -> int:
+        """Of a volume; 0 for one file.
+
+        Raises:
+            UsageError: not a size.
+        """
+        return parse_size(self.volume_size) if self.volume_size else 0
+
+
+@dataclass(frozen=True)
+class Doubting:
+    """What is looked at although it should be right."""
+
+    recheck: Annotated[
+        bool, typer.Option("--recheck", help="Look at everything, even where the tag is the same already.")
+    ] = False
+    reread: Annotated[bool, typer.Option("--reread", help="Read and hash every blob there once more.")] = False
+
+
+@dataclass(frozen=True)
+class Leaving:
+    """The papers that a load leaves."""
+
+    receipt: Annotated[
+        str, typer.Option(metavar="FILE", show_default=False, help="Where to write what is there now.")
+    ] = ""
+    request: Annotated[
+        str, typer.Option(metavar="FILE", show_default=False, help="Where to write what is lacking.")
+    ] = ""
+    report: Annotated[str, typer.Option(metavar="FILE", show_default=False, help="The proof, as .json or .html.")] = ""
+    sign_key: Annotated[
+        str, typer.Option(metavar="FILE", show_default=False, help="Signs the receipt, the request and the report.")
+    ] = ""
+
+    def papers(self, bundle: str, settings: Settings) -> Papers:
+        """Where they go.
+
+        Args:
+            bundle: the first file, after which a request is called that nobody named.
+
+        Raises:
+            NotFound, UsageError: there is no such key, or the report's name does not say what it is.
+        """
+        from imgmove.airgap.papers import Papers
+
+        request = self.request or f"{os.path.basename(bundle)}.request.json"
+        return Papers(self.receipt, request, self.report, signing_key(self.sign_key, settings))
 
 
 def parse_size(text: str) -> int:
@@ -103,12 +174,11 @@ def signing_key(path: str, settings: Settings) -> SigningKey | None:
         return None
     from imgmove.airgap.keys import read_signing_key
 
-    key = read_signing_key(path, settings.passphrase)
-    if key is None:
-        if not sys.stdin.isatty():
-            raise UsageError(f"{path} is encrypted", hint="IMGMOVE_PASSPHRASE holds the passphrase")
-        key = read_signing_key(path, getpass.getpass(f"Passphrase of {path}: ").encode())
-    return key
+    return read_signing_key(path, settings.passphrase, _ask if sys.stdin.isatty() else None)
+
+
+def _ask(path: str) -> bytes:
+    return getpass.getpass(f"Passphrase of {path}: ").encode()
 
 
 def asked_passphrase() -> bytes:
@@ -123,20 +193,6 @@ def asked_passphrase() -> bytes:
     if one != two or not one:
         raise UsageError("the two passphrases differ" if one != two else "the passphrase is empty")
     return one.encode()
-
-
-def bundle_path(file: str) -> str:
-    """The path that a word where a bundle is expected stands for; ``-`` stays.
-
-    Raises:
-        UsageError: it is a location of another kind.
-    """
-    located = parse_path_location(file)
-    if isinstance(located, PathLocation):
-        return os.path.expanduser(file)
-    if isinstance(located, BundleLocation | PipeLocation):
-        return str(getattr(located, "path", file))
-    raise UsageError(f"{file} is not a bundle's file")
 
 
 def listed(files: list[str] | tuple[str, ...]) -> list[str]:

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from imgmove.cli.bundle_options import bundle_path, public_key
+from imgmove.cli.bundle_options import public_key
 from imgmove.cli.messages import clean, counted, size, write, write_json
 from imgmove.cli.options import Access, Output, Reaching, Running, WatchedOutput, make_settings
 from imgmove.errors import UsageError
 from imgmove.model.location import parse_location
 
 if TYPE_CHECKING:
+    from imgmove.airgap.documents import Holdings
     from imgmove.airgap.inspection import BundleInspection
     from imgmove.wire.signing import PublicKey
 
@@ -34,18 +35,14 @@ def inspect(
     output: Output,
 ) -> None:
     """Show what is in a bundle: images, platforms, sizes, signatures and SBOMs, licences."""
-    from imgmove.airgap.inspection import inspect_bundle
+    from imgmove.api.bundles import inspect_bundle
     from imgmove.cli.session import watched_session
 
     if html and output.json:
         raise UsageError("--html and --json exclude one another")
     trusted = public_key(key)
     with watched_session(make_settings(running), output) as session:
-        bundle = session.endpoints.bundle([bundle_path(file) for file in files])
-        if trusted is not None:
-            bundle.check_signature(trusted.accepts)
-        last = session.endpoints.bundle([bundle_path(since)]) if since else None
-        found = inspect_bundle(bundle, last, signature="valid" if trusted is not None else "")
+        found = inspect_bundle(files, since=since, key=trusted, session=session)
     if html:
         _write_page(found, html)
     elif output.json:
@@ -68,15 +65,16 @@ def verify(
     Receipts, inventories and requests can be verified too.
     """
     trusted = public_key(key)
-    paths = [bundle_path(file) for file in files]
-    if len(paths) == 1 and _is_paper(paths[0]):
-        _verify_paper(paths[0], trusted, output)
-        return
-    from imgmove.airgap.check import check
+    from imgmove.airgap.known import bundle_path
+    from imgmove.api.bundles import verify_bundle
     from imgmove.cli.session import watched_session
 
+    if len(files) == 1 and _is_paper(path := bundle_path(files[0])):
+        _verify_paper(path, trusted, output)
+        return
+
     with watched_session(make_settings(running), output) as session:
-        found = check(session, session.endpoints.bundle(paths), trusted)
+        found = verify_bundle(files, key=trusted, session=session)
     if output.json:
         write_json(found.to_json())
     else:
@@ -94,7 +92,9 @@ def verify(
 
 
 def inventory(
-    place: Annotated[str, typer.Argument(metavar="LOCATION", help="A registry (HOST/), a repository, a layout.")],
+    place: Annotated[
+        str, typer.Argument(metavar="LOCATION", help="A registry (HOST/), a repository, a layout, containerd.")
+    ],
     file: Annotated[
         str, typer.Option("--output", "-o", metavar="FILE", show_default=False, help="Where to; else stdout.")
     ] = "",
@@ -109,31 +109,31 @@ def inventory(
     """List the blobs that a place really holds, for bundle create --have."""
     location = parse_location(place)
     settings = make_settings(running, access.side())
-    from imgmove.airgap.documents import seal
-    from imgmove.airgap.inventory import take_stock
+    from imgmove.api.bundles import take_inventory
     from imgmove.cli.bundle_options import signing_key
     from imgmove.cli.session import make_messages, watched_session
     from imgmove.wire.files import LocalFiles
 
     key, messages = signing_key(sign_key, settings), make_messages(output)
     with watched_session(settings, output) as session:
-        stock = take_stock(session, location)
+        stock = take_inventory(location, session=session)
     for line in stock.skipped:
         messages.note(f"left out: {line}")
-    sealed = seal("inventory", stock.holdings.to_json(), key.sign if key is not None else None)
+    sealed = stock.seal(key)
     if not file:
         write(sys.stdout, sealed.decode().rstrip("\n"))
         return
     LocalFiles().write(file, sealed)
-    blobs = stock.holdings.blobs
+    _show_written(file, stock.holdings, output)
+
+
+def _show_written(file: str, holdings: Holdings, output: Output) -> None:
     if output.json:
-        write_json({"file": file, "images": len(stock.holdings.images), "blobs": len(blobs)})
-    else:
-        total = size(sum(blob.size for blob in blobs))
-        write(
-            sys.stdout,
-            clean(f"{file}: {counted(len(stock.holdings.images), 'image')}, {counted(len(blobs), 'blob')}, {total}"),
-        )
+        write_json({"file": file, "images": len(holdings.images), "blobs": len(holdings.blobs)})
+        return
+    total = size(sum(blob.size for blob in holdings.blobs))
+    counts = f"{counted(len(holdings.images), 'image')}, {counted(len(holdings.blobs), 'blob')}, {total}"
+    write(sys.stdout, clean(f"{file}: {counts}"))
 
 
 def _show(found: BundleInspection) -> None:

@@ -2,47 +2,40 @@
 
 from __future__ import annotations
 
-import os
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from imgmove.cli.bundle_options import (
     Choosing,
+    Cutting,
+    Doubting,
+    Leaving,
     Sparing,
     asked_passphrase,
-    bundle_path,
     discovered,
     listed,
-    parse_size,
     public_key,
     signing_key,
 )
 from imgmove.cli.messages import Messages, clean, counted, size, write, write_json
 from imgmove.cli.options import DestinationAccess, Output, Running, SourceAccess, WatchedOutput, make_settings
-from imgmove.cli.papers import Papers
 from imgmove.errors import UsageError
-from imgmove.model.location import (
-    parse_location,
-)
-from imgmove.model.platform import Platform
+from imgmove.model.location import parse_location
 from imgmove.settings import Settings
 
 if TYPE_CHECKING:
-    from imgmove.airgap.create import Preflight
     from imgmove.airgap.loaded import LoadReport
+    from imgmove.airgap.options import CreateBundleOptions
+    from imgmove.airgap.preflight import Preflight
+    from imgmove.wire.signing import PublicKey, SigningKey
 
 
 def create(
     file: Annotated[str, typer.Option("--output", "-o", metavar="FILE", help="Where to; - for stdout.")],
     images: Annotated[list[str] | None, typer.Argument(metavar="IMAGE...", help="What to carry.")] = None,
-    volume_size: Annotated[
-        str, typer.Option(metavar="SIZE", show_default=False, help="Cut into volumes: 4G, dvd (4.7G) or bd (25G).")
-    ] = "",
-    volume: Annotated[
-        int, typer.Option(min=0, metavar="N", help="Make this volume alone again.", show_default=False)
-    ] = 0,
     sign_key: Annotated[
         str, typer.Option(metavar="FILE", show_default=False, help="The private key to sign with (see keygen).")
     ] = "",
@@ -56,6 +49,7 @@ def create(
     *,
     choosing: Choosing,
     sparing: Sparing,
+    cutting: Cutting,
     source: SourceAccess,
     running: Running,
     output: WatchedOutput,
@@ -66,56 +60,60 @@ def create(
     """
     settings = make_settings(running, source.side(), limit_rate=limit_rate)
     _check_stdout(file, output)
-    from imgmove.airgap.create import CreateOptions
-    from imgmove.airgap.create import create as stage
+    from imgmove.api.bundles import create_bundle
     from imgmove.cli.session import make_messages, watched_session
 
-    options = CreateOptions(
-        platforms=tuple(Platform.parse(text) for item in choosing.platform or () for text in item.split(",")),
+    keys = (signing_key(sign_key, settings), public_key(key))
+    options = _options(choosing, sparing, cutting, keys, dry_run=dry_run)
+    messages = make_messages(output)
+    named = (*(images or ()), *listed(choosing.from_file or ()), *discovered(choosing, messages))
+    announce = partial(_announce, messages)
+    with watched_session(settings, output) as session:
+        made = create_bundle(named, file, options, announce=announce, session=session)
+    _show_created(made, output, is_on_stdout=file == "-")
+
+
+def _options(
+    choosing: Choosing,
+    sparing: Sparing,
+    cutting: Cutting,
+    keys: tuple[SigningKey | None, PublicKey | None],
+    *,
+    dry_run: bool,
+) -> CreateBundleOptions:
+    from imgmove.airgap.options import CreateBundleOptions
+
+    return CreateBundleOptions(
+        platforms=choosing.platforms,
         referrers=choosing.referrers,
         have=tuple(sparing.have or ()),
         since=tuple(sparing.since or ()),
         request=sparing.request,
         lock=choosing.lock,
-        volume_size=parse_size(volume_size) if volume_size else 0,
-        volume=volume,
-        sign_key=signing_key(sign_key, settings),
-        key=public_key(key),
+        volume_size=cutting.bytes,
+        volume=cutting.volume,
+        sign_key=keys[0],
+        key=keys[1],
         dry_run=dry_run,
     )
-    messages = make_messages(output)
-    named = (*(images or ()), *listed(choosing.from_file or ()), *discovered(choosing, messages))
-    locations = [parse_location(text) for text in named]
-    with watched_session(settings, output) as session:
-        made = stage(session, locations, bundle_path(file), options, lambda found: _announce(found, messages))
-    _show_created(made, output, is_on_stdout=file == "-")
 
 
 def load(
     files: Annotated[list[str], typer.Argument(metavar="FILE...", help="A bundle, or its volumes in any order.")],
-    to: Annotated[str, typer.Option("--to", metavar="DST", help="A registry's prefix (HOST/), a layout.")],
+    to: Annotated[
+        str,
+        typer.Option("--to", metavar="DST", help="A registry's prefix (HOST/), a layout, an engine; also over SSH."),
+    ],
     rename: Annotated[
         list[str] | None, typer.Option(metavar="FROM=TO", help="Another name below the destination.")
     ] = None,
     key: Annotated[
         str, typer.Option(metavar="FILE", show_default=False, help="The public key that must have signed the bundle.")
     ] = "",
-    receipt: Annotated[
-        str, typer.Option(metavar="FILE", show_default=False, help="Where to write what is there now.")
-    ] = "",
-    request: Annotated[
-        str, typer.Option(metavar="FILE", show_default=False, help="Where to write what is lacking.")
-    ] = "",
-    report: Annotated[str, typer.Option(metavar="FILE", show_default=False, help="The proof, as .json or .html.")] = "",
-    sign_key: Annotated[
-        str, typer.Option(metavar="FILE", show_default=False, help="Signs the receipt, the request and the report.")
-    ] = "",
-    recheck: Annotated[
-        bool, typer.Option("--recheck", help="Look at everything, even where the tag is the same already.")
-    ] = False,
-    reread: Annotated[bool, typer.Option("--reread", help="Read and hash every blob there once more.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and move nothing.")] = False,
     *,
+    doubting: Doubting,
+    leaving: Leaving,
     destination: DestinationAccess,
     running: Running,
     output: WatchedOutput,
@@ -127,26 +125,19 @@ def load(
     """
     settings = make_settings(running, None, destination.side())
     location = parse_location(to)
-    from imgmove.airgap.load import LoadOptions
-    from imgmove.airgap.load import load as stage
-    from imgmove.airgap.rename import Rename
+    from imgmove.airgap.options import LoadBundleOptions
+    from imgmove.api.bundles import load_bundle
     from imgmove.cli.session import make_messages, watched_session
 
-    signing = signing_key(sign_key, settings)
-    options = LoadOptions(
-        rename=tuple(Rename.parse(text) for text in rename or ()),
-        key=public_key(key),
-        recheck=recheck,
-        reread=reread,
-        dry_run=dry_run,
+    papers = leaving.papers(files[0], settings)
+    options = LoadBundleOptions(
+        tuple(rename or ()), public_key(key), doubting.recheck, doubting.reread, dry_run, papers
     )
-    paths = [bundle_path(file) for file in files]
-    papers = Papers(receipt, request or f"{os.path.basename(paths[0])}.request.json", report)
     messages = make_messages(output)
     with watched_session(settings, output) as session:
-        found = stage(session, session.endpoints.bundle(paths), location, options)
-    if not dry_run:
-        papers.write(found, signing, messages)
+        found = load_bundle(files, location, options, session=session)
+    if found.request is not None and not dry_run:
+        messages.note(f"what is lacking is written in {papers.request}, for bundle create --request")
     _show_loaded(found, output, messages)
     found.raise_failures()
 
@@ -162,12 +153,12 @@ def keygen(
     output: Output,
 ) -> None:
     """Make a pair of Ed25519 keys: one signs bundles, the other checks them."""
-    from imgmove.airgap.keys import write_key_pair
+    from imgmove.airgap.keys import make_keys
 
     secret = b""
     if passphrase:
         secret = Settings.from_environment().passphrase or asked_passphrase()
-    paths = write_key_pair(name, secret)
+    paths = make_keys(name, secret)
     if output.json:
         write_json({"private": paths[0], "public": paths[1]})
         return
@@ -184,7 +175,7 @@ def _check_stdout(file: str, output: Output) -> None:
         raise UsageError("a bundle makes no sense on a terminal", hint="redirect stdout, or name a file with -o")
 
 
-def _announce(found: Preflight, messages: Messages) -> None:
+def _announce(messages: Messages, found: Preflight) -> None:
     if found.is_dry_run:
         return
     parts = f"{counted(len(found.images), 'image')}, {counted(found.blobs, 'blob')}, {size(found.size)}"

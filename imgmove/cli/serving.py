@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,24 +21,33 @@ if TYPE_CHECKING:
     from imgmove.server import Exchange
 
 
+@dataclass(frozen=True)
+class Guarding:
+    """TLS and passwords."""
+
+    tls_cert: Annotated[
+        str, typer.Option(metavar="FILE", show_default=False, help="The certificate to show; else plain HTTP.")
+    ] = ""
+    tls_key: Annotated[
+        str, typer.Option(metavar="FILE", show_default=False, help="Its key, if not in the same file.")
+    ] = ""
+    htpasswd: Annotated[
+        str, typer.Option(metavar="FILE", show_default=False, help="Users and bcrypt hashes, as htpasswd -B writes.")
+    ] = ""
+
+
 def serve(
-    place: Annotated[str, typer.Argument(metavar="LOCATION", help="A layout, an archive or a bundle.")],
+    places: Annotated[
+        list[str], typer.Argument(metavar="LOCATION...", help="A layout, an archive, or a bundle; or its volumes.")
+    ],
     listen: Annotated[str, typer.Option(metavar="HOST:PORT", help="Where; port 0 takes a free one.")] = (
         "127.0.0.1:5000"
     ),
     writable: Annotated[
         bool, typer.Option("--writable", help="Images can be pushed to the layout, which is made if missing.")
     ] = False,
-    tls_cert: Annotated[
-        str, typer.Option(metavar="FILE", show_default=False, help="The certificate to show; else plain HTTP.")
-    ] = "",
-    tls_key: Annotated[
-        str, typer.Option(metavar="FILE", show_default=False, help="Its key, if not in the same file.")
-    ] = "",
-    htpasswd: Annotated[
-        str, typer.Option(metavar="FILE", show_default=False, help="Users and bcrypt hashes, as htpasswd -B writes.")
-    ] = "",
     *,
+    guarding: Guarding,
     running: Reaching,
     output: Telling,
 ) -> None:
@@ -46,21 +56,23 @@ def serve(
     Prints the address and answers until SIGINT or SIGTERM. Names in a layout are REPO:TAG; full names are served
     without their host, a bare tag under the folder's or file's own name. -v logs each request.
     """
-    location = parse_location(place)
+    locations = [parse_location(place) for place in places]
+    from imgmove.api.bundles import serve as serving_at
     from imgmove.cli.session import make_messages
     from imgmove.stages.serve import ServeOptions
-    from imgmove.stages.serve import serve as stage
     from imgmove.stages.session import Session
 
-    options = ServeOptions(listen, writable, tls_cert, tls_key, htpasswd)
+    options = ServeOptions(listen, writable, guarding.tls_cert, guarding.tls_key, guarding.htpasswd)
     messages = make_messages(output)
     with (
         _ended_by_signal() as ended,
         Session(make_settings(running)) as session,
-        stage(session, location, options, _AccessLog(messages)) as serving,
+        serving_at(locations, options, log=_AccessLog(messages), session=session) as serving,
     ):
         if serving.is_exposed:
             messages.note("every machine that reaches this one can read from it; --htpasswd asks for a password")
+        for fault in serving.faults:
+            messages.note(fault)
         write(sys.stdout, serving.url)
         ended.wait()
 

@@ -162,21 +162,18 @@ class Endpoints:
         return self._once(("destination", _place(location)), lambda: self._open_destination(location))
 
     def bundle(self, paths: Sequence[str]) -> Bundle:
-        """Opens a bundle to read: its file, or its volumes in any order."""
+        """Opens a bundle to read, anew each time: its file, or its volumes in any order."""
         from imgmove.endpoints.bundle import open_bundle
 
-        return self._once(("bundle", "\0".join(paths)), lambda: open_bundle(self._files, paths))
+        return self._closed_later(open_bundle(self._files, paths))
 
     def new_bundle(self, path: str, options: BundleOptions) -> BundleFile | BundleStream:
-        """Opens a bundle to write; ``-`` is stdout."""
+        """Opens a bundle to write, anew each time; ``-`` is stdout."""
         from imgmove.endpoints.bundle import BundleFile, BundleStream
 
-        def make() -> BundleFile | BundleStream:
-            if path == "-":
-                return BundleStream(self._stdout or sys.stdout.buffer, options)
-            return BundleFile(self._files, path, options)
-
-        return self._once(("new bundle", path), make)
+        if path == "-":
+            return self._closed_later(BundleStream(self._stdout or sys.stdout.buffer, options))
+        return self._closed_later(BundleFile(self._files, path, options))
 
     def room_for(self, path: str) -> int | None:
         """Bytes that a file may take, what an unfinished one of its name takes already included; None if unknown."""
@@ -344,6 +341,9 @@ class Endpoints:
         if key not in self._opened:
             self._opened[key] = make()  # type: ignore[assignment]
         return self._opened[key]  # type: ignore[return-value]
+
+    def _closed_later(self, endpoint: Endpoint) -> Endpoint:
+        return self._once(("bundle", str(len(self._opened))), lambda: endpoint)
 
     def _open_source(self, location: Location) -> Source:
         match location:

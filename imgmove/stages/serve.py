@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from imgmove.errors import UsageError
 from imgmove.model.connection import is_loopback
-from imgmove.model.location import LayoutLocation, Location, PipeLocation, file_stem
+from imgmove.model.location import BundleLocation, LayoutLocation, Location, PipeLocation, file_stem
 from imgmove.model.reference import check_repository, check_tag, split_host
 from imgmove.ports import ImageLister
 from imgmove.server import HttpServer, Listener, NamedRepositories, Registry, WritableRepositories, require_password
 from imgmove.server.connection import AccessLog
-from imgmove.server.named import Placing
+from imgmove.server.named import NamedSource, Placing
 from imgmove.settings.htpasswd import read_htpasswd
 from imgmove.stages.session import Session
 from imgmove.wire.passwords import HashedPasswords
@@ -48,17 +48,22 @@ class Serving:
     Attributes:
         url: with its scheme.
         is_exposed: whether other machines can reach it without a password.
+        faults: volumes of a bundle that are missing or can't be used, a line each; what lies in them is not there.
     """
 
     url: str
     is_exposed: bool
+    faults: Sequence[str] = ()
 
 
 @contextmanager
 def serve(
-    session: Session, location: Location, options: ServeOptions, log: AccessLog | None = None
+    session: Session, places: Sequence[Location], options: ServeOptions, log: AccessLog | None = None
 ) -> Iterator[Serving]:
     """Answers in the background until the block ends; requests under way then get five seconds to end.
+
+    Args:
+        places: one; or the volumes of a bundle.
 
     Raises:
         NotFound: there is nothing to serve.
@@ -67,7 +72,8 @@ def serve(
         LocalError: the address can't be had.
     """
     listener = _listener(options)
-    registry = Registry(_repositories(session, location, writable=options.writable))
+    repositories, faults = _repositories(session, places, writable=options.writable)
+    registry = Registry(repositories)
     handler = registry
     if options.htpasswd:
         check = HashedPasswords(read_htpasswd(options.htpasswd))
@@ -76,21 +82,34 @@ def serve(
     try:
         server.start()
         scheme = "https" if listener.tls else "http"
-        yield Serving(f"{scheme}://{server.host}", not (options.htpasswd or is_loopback(listener.host)))
+        yield Serving(f"{scheme}://{server.host}", not (options.htpasswd or is_loopback(listener.host)), faults)
     finally:
         server.stop()
         registry.close()
 
 
-def _repositories(session: Session, location: Location, *, writable: bool) -> NamedRepositories:
-    if writable:
-        return _writable(session, location)
-    place = session.endpoints.looked_up(location)
+def _repositories(
+    session: Session, places: Sequence[Location], *, writable: bool
+) -> tuple[NamedRepositories, Sequence[str]]:
+    if writable and len(places) == 1:
+        return _writable(session, places[0]), ()
+    located = [session.endpoints.looked_up(place) for place in places]
+    if all(isinstance(place, BundleLocation) for place in located) and not writable:
+        bundle = session.endpoints.bundle([place.path for place in located if isinstance(place, BundleLocation)])
+        faults = [str(fault) for fault in bundle.volumes.faults] if bundle.volumes is not None else []
+        return _named(bundle, located[0]), faults
+    if len(located) > 1:
+        raise UsageError("only the volumes of a bundle are served together")
+    place = located[0]
     if isinstance(place, PipeLocation):
         place = session.endpoints.spooled(place)
     source = session.endpoints.source(place)
     if not isinstance(source, ImageLister):
-        raise UsageError(f"{location} can't be served", hint="serve a layout, an archive or a bundle")
+        raise UsageError(f"{place} can't be served", hint="serve a layout, an archive or a bundle")
+    return _named(source, place), ()
+
+
+def _named(source: NamedSource, place: Location) -> NamedRepositories:
     repositories = NamedRepositories(source, placing(place))
     repositories.check()
     return repositories

@@ -146,12 +146,15 @@ def test_recipes_work_when_pasted(prepared: dict[str, str], environment: dict[st
         assert done.returncode == 0, f"{text}\n{done.stderr}"
 
 
-def test_the_python_example(prepared: dict[str, str], environment: dict[str, str], tmp_path: Path) -> None:
-    (text,) = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
-    script = text.replace('"alpine:3.20"', f'"{prepared[" alpine:3.20"].strip()}"')
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("sha256:")
+def test_the_python_examples(prepared: dict[str, str], environment: dict[str, str], tmp_path: Path) -> None:
+    texts = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+    assert len(texts) == 2
+    for text in texts:
+        script = text.replace('"alpine:3.20"', f'"{prepared[" alpine:3.20"].strip()}"')
+        command = [sys.executable, "-c", script]
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.startswith("sha256:")
 
 
 def test_the_demo(environment: dict[str, str]) -> None:

@@ -29,21 +29,24 @@ from imgmove.version import __version__
 Signer = Callable[[bytes], bytes]
 """Makes the Ed25519 signature of some bytes."""
 
+Assumption = Callable[[Digest], tuple[str, ...] | None]
+"""Tells for a blob that is to be left out the repositories in which the far side has it, perhaps none; None for a blob
+that is to be carried."""
+
 
 @dataclass(frozen=True)
 class BundleOptions:
     """How a bundle is made.
 
     Attributes:
-        assumed: tells for a blob that is to be left out the repositories in which the far side has it, perhaps none;
-            None for a blob that is to be carried.
+        assumed: what the far side has.
         signer: signs the index; None for an unsigned bundle.
         created: seconds since 1970 to write down; None for nothing.
         volume_size: bytes of a volume; 0 for one file.
         volume: the only volume to write; 0 for all.
     """
 
-    assumed: Callable[[Digest], tuple[str, ...] | None] = lambda _: None
+    assumed: Assumption = lambda _: None
     signer: Signer | None = None
     created: int | None = None
     volume_size: int = 0

@@ -60,6 +60,8 @@ class BundleStream(ArchiveStream):
     def __init__(self, sink: Sink, options: BundleOptions | None = None) -> None:
         super().__init__(sink)
         self._options = options or BundleOptions()
+        if self._options.volume_size:
+            raise UsageError("volumes are several files, which stdout can't be", hint="name the bundle with -o FILE")
         self._shape: Shape | None = None
 
     def has(self, descriptor: Descriptor) -> bool:
@@ -68,8 +70,6 @@ class BundleStream(ArchiveStream):
 
     def begin(self, outline: Outline) -> None:
         """Writes everything before the first blob."""
-        if self._options.volume_size:
-            raise UsageError("volumes are several files, which stdout can't be")
         self._shape = make_shape(outline, self._options)
         super().begin(self._shape.outline)
 

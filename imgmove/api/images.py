@@ -1,18 +1,18 @@
-"""The public Python API: one function a command, over a session of one's own or a passing one."""
+"""Images moved, looked at and named."""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
+from imgmove.api.places import Place, Places, located, passing, several
 from imgmove.errors import UsageError
 from imgmove.mirror.job import MirrorOptions, run_pass
 from imgmove.mirror.meaning import read_mirror_file
 from imgmove.mirror.report import PassReport
 from imgmove.mirror.run import open_session
-from imgmove.model.location import Location, parse_location, parse_path_location
+from imgmove.model.location import parse_path_location
 from imgmove.model.platform import Platform
-from imgmove.settings import Settings, SideOptions
+from imgmove.settings import Settings
 from imgmove.stages import copy as _copying
 from imgmove.stages import export as _exporting
 from imgmove.stages import import_ as _importing
@@ -26,36 +26,6 @@ from imgmove.stages.options import CopyOptions
 from imgmove.stages.report import CopyReport
 from imgmove.stages.session import Session
 from imgmove.stages.verify import VerifyReport
-
-Place = str | Location
-"""A location, or its text as on the command line."""
-
-Places = Place | Sequence[Place]
-
-__all__ = [
-    "CopyOptions",
-    "CopyReport",
-    "MirrorOptions",
-    "PassReport",
-    "ImportOptions",
-    "Inspection",
-    "Session",
-    "Settings",
-    "SideOptions",
-    "VerifyReport",
-    "copy",
-    "delete",
-    "export",
-    "import_rootfs",
-    "inspect",
-    "load",
-    "repos",
-    "run_mirror",
-    "save",
-    "tag",
-    "tags",
-    "verify",
-]
 
 
 def copy(
@@ -77,22 +47,22 @@ def copy(
     Raises:
         ImgmoveError: nothing could be begun.
     """
-    with _session(session) as own:
-        return _copying.copy(own, _several(sources), _several(destinations), options)
+    with passing(session) as own:
+        return _copying.copy(own, several(sources), several(destinations), options)
 
 
 def save(
     images: Places, file: str, options: CopyOptions | None = None, *, session: Session | None = None
 ) -> CopyReport:
     """Writes images into one archive that docker, podman, containerd and skopeo load, each blob once."""
-    with _session(session) as own:
-        return _copying.copy(own, _several(images), [parse_path_location(file)], options)
+    with passing(session) as own:
+        return _copying.copy(own, several(images), [parse_path_location(file)], options)
 
 
 def load(archive: str, to: Place, options: CopyOptions | None = None, *, session: Session | None = None) -> CopyReport:
     """Moves every image of an archive or layout below a destination, under their own names."""
-    with _session(session) as own:
-        return _copying.copy(own, [parse_path_location(archive)], _several(to), options, every=True)
+    with passing(session) as own:
+        return _copying.copy(own, [parse_path_location(archive)], several(to), options, every=True)
 
 
 def export(
@@ -119,11 +89,11 @@ def export(
         ContentError: a layer is not what the image says, or holds what no tree can.
     """
     wanted = Platform.parse(platform) if platform else None
-    with _session(session) as own:
+    with passing(session) as own:
         if folder is not None and file is None:
-            _exporting.export_to_folder(own, _located(image), folder, wanted, max_size)
+            _exporting.export_to_folder(own, located(image), folder, wanted, max_size)
         elif file is not None and folder is None:
-            _exporting.export_to_file(own, _located(image), file, wanted, max_size)
+            _exporting.export_to_file(own, located(image), file, wanted, max_size)
         else:
             raise UsageError("an export goes to a file or into a folder")
 
@@ -140,8 +110,8 @@ def import_rootfs(
     Raises:
         UsageError: a change is malformed, or this is no root file system; nothing was written.
     """
-    with _session(session) as own:
-        return _importing.import_rootfs(own, rootfs, _located(destination), options)
+    with passing(session) as own:
+        return _importing.import_rootfs(own, rootfs, located(destination), options)
 
 
 def run_mirror(config: str, options: MirrorOptions | None = None, *, settings: Settings | None = None) -> PassReport:
@@ -162,32 +132,32 @@ def run_mirror(config: str, options: MirrorOptions | None = None, *, settings: S
 
 def inspect(image: Place, platform: str | None = None, *, session: Session | None = None) -> Inspection:
     """Finds out what an image is made of, and what refers to it."""
-    with _session(session) as own:
-        return _inspecting.inspect(own, _located(image), Platform.parse(platform) if platform else None)
+    with passing(session) as own:
+        return _inspecting.inspect(own, located(image), Platform.parse(platform) if platform else None)
 
 
 def tags(repository: Place, *, session: Session | None = None) -> list[str]:
     """The tags of a repository, or the names in a layout or archive, sorted."""
-    with _session(session) as own:
-        return _lists.tags(own, _located(repository))
+    with passing(session) as own:
+        return _lists.tags(own, located(repository))
 
 
 def repos(registry: str, *, session: Session | None = None) -> list[str]:
     """The repositories of ``REGISTRY`` or below ``REGISTRY/PREFIX``, sorted."""
-    with _session(session) as own:
+    with passing(session) as own:
         return _lists.repos(own, registry)
 
 
 def tag(image: Place, names: Sequence[str], *, session: Session | None = None) -> list[str]:
     """Gives an image more names in its place; returns them as locations."""
-    with _session(session) as own:
-        return _names.tag(own, _located(image), names)
+    with passing(session) as own:
+        return _names.tag(own, located(image), names)
 
 
 def delete(image: Place, *, by_digest: bool = False, session: Session | None = None) -> str:
     """Removes a name, or the manifest with all its names; returns what was removed."""
-    with _session(session) as own:
-        return _names.delete(own, _located(image), by_digest=by_digest)
+    with passing(session) as own:
+        return _names.delete(own, located(image), by_digest=by_digest)
 
 
 def verify(
@@ -201,24 +171,5 @@ def verify(
     Raises:
         ContentError, NotFound: something is wrong or missing.
     """
-    with _session(session) as own:
-        return _verifying.verify(own, _located(image), _located(other) if other else None, key=key)
-
-
-@contextlib.contextmanager
-def _session(given: Session | None) -> Iterator[Session]:
-    if given is not None:
-        yield given
-        return
-    with Session() as own:
-        yield own
-
-
-def _located(place: Place) -> Location:
-    return parse_location(place) if isinstance(place, str) else place
-
-
-def _several(places: Places) -> list[Location]:
-    if isinstance(places, Sequence) and not isinstance(places, str):
-        return [_located(place) for place in places]
-    return [_located(places)]
+    with passing(session) as own:
+        return _verifying.verify(own, located(image), located(other) if other else None, key=key)
