@@ -11,11 +11,12 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Literal
 
 from imgmove.errors import DigestMismatch, MalformedContent, NotAvailableYet, SignatureError, UsageError
 from imgmove.model.digest import Digest
-from imgmove.model.manifest import read_json_object
+from imgmove.model.manifest import check_json_size, read_json_object
 
 Kind = Literal["inventory", "receipt", "request", "report"]
 KINDS: tuple[Kind, ...] = ("inventory", "receipt", "request", "report")
@@ -23,17 +24,27 @@ Signer = Callable[[bytes], bytes]
 Acceptor = Callable[[bytes, bytes], bool]
 
 LARGEST = 64 << 20
+MOST_REPOSITORIES = 3
 _VERSION = 1
 
 
 def seal(kind: Kind, content: Mapping[str, object], signer: Signer | None = None) -> bytes:
-    """The document's bytes, signed if there is a signer."""
+    """The document's bytes, signed if there is a signer.
+
+    Raises:
+        UsageError: it would be larger than what `unseal` takes.
+    """
     message = _message(kind, content)
     document: dict[str, object] = {"imgmove": kind, "version": _VERSION, "content": content}
     document["sha256"] = hashlib.sha256(message).hexdigest()
     if signer is not None:
         document["signature"] = base64.b64encode(signer(message)).decode("ascii")
-    return json.dumps(document, ensure_ascii=False, indent=1).encode() + b"\n"
+    written = json.dumps(document, ensure_ascii=False, indent=1).encode() + b"\n"
+    try:
+        check_json_size(written, most=LARGEST)
+    except MalformedContent as error:
+        raise UsageError(f"the {kind} would be too large: {error.message}", hint="do it in parts") from None
+    return written
 
 
 def unseal(
@@ -88,11 +99,20 @@ def _check(signature: object, message: bytes, label: str, accepts: Acceptor) -> 
 
 @dataclass(frozen=True, slots=True)
 class HeldBlob:
-    """A blob that the far side holds, and the repositories in which it does; none for places without."""
+    """A blob that the far side holds.
+
+    Attributes:
+        repositories: some of those in which it does, to mount it from; none for places without.
+    """
 
     digest: Digest
     size: int
     repositories: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, digest: Digest, size: int, repositories: Iterable[str]) -> HeldBlob:
+        """A blob with as many of its repositories as are of use: a base layer may be in thousands."""
+        return cls(digest, size, tuple(islice(repositories, MOST_REPOSITORIES)))
 
 
 @dataclass(frozen=True)

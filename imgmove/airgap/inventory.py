@@ -69,7 +69,7 @@ def take_stock(session: Session, location: Location) -> Stock:
             for blob in blobs:
                 places = held.setdefault(blob.digest, (blob.size, {}))[1]
                 places.update({shelf.repository: None} if shelf.repository else {})
-    blobs_held = [HeldBlob(digest, size, tuple(places)) for digest, (size, places) in sorted(held.items())]
+    blobs_held = [HeldBlob.of(digest, size, places) for digest, (size, places) in sorted(held.items())]
     return Stock(Holdings(str(location), images, blobs_held), skipped)
 
 

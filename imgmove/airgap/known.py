@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from imgmove.airgap.documents import LARGEST, Acceptor, Holdings, Request, unseal
+from imgmove.airgap.documents import LARGEST, MOST_REPOSITORIES, Acceptor, Holdings, Request, unseal
 from imgmove.errors import MalformedContent, NotFound, UsageError
 from imgmove.model.digest import Digest
 from imgmove.model.location import BundleLocation, PathLocation, PipeLocation, parse_path_location
@@ -29,7 +29,7 @@ class FarSide:
     def __call__(self, digest: Digest) -> tuple[str, ...] | None:
         """Where a blob is that need not be carried; None for one that has to be."""
         if digest in self.held:
-            return tuple(sorted(self.held[digest]))
+            return tuple(sorted(self.held[digest])[:MOST_REPOSITORIES])
         if self.request is not None and all(digest not in image.blobs for image in self.request.images):
             return ()
         return None

@@ -83,7 +83,7 @@ class LoadReport:
             for blob in image.proof.blobs:
                 places = held.setdefault(blob.digest, (blob.size, {}))[1]
                 places.update({image.repository: None} if image.repository else {})
-        blobs = [HeldBlob(digest, size, tuple(places)) for digest, (size, places) in sorted(held.items())]
+        blobs = [HeldBlob.of(digest, size, places) for digest, (size, places) in sorted(held.items())]
         names = [(image.report.destination, image.digest) for image in proven]
         return Holdings(self.place, names, blobs, self.bundle.bundle_id)
 

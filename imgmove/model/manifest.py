@@ -144,10 +144,7 @@ def read_json(content: bytes, *, most: int = LARGEST_MANIFEST) -> object:
     Raises:
         MalformedContent: it isn't.
     """
-    if len(content) > most:
-        raise MalformedContent(f"a manifest of {len(content)} bytes is over the limit of {most}")
-    if sum(map(content.count, (b",", b"[", b"{"))) > _MOST_VALUES:
-        raise MalformedContent(f"JSON of more than {_MOST_VALUES} values")
+    check_json_size(content, most=most)
     if _depth(content) > _DEEPEST:
         raise MalformedContent(f"JSON nested deeper than {_DEEPEST} levels")
     try:
@@ -155,6 +152,18 @@ def read_json(content: bytes, *, most: int = LARGEST_MANIFEST) -> object:
     except (ValueError, RecursionError) as error:
         raise MalformedContent(f"not valid JSON: {str(error)[:100]}") from None
     return document
+
+
+def check_json_size(content: bytes, *, most: int) -> None:
+    """Makes sure that a document is one that `read_json` would take for its size: for those who write documents, too.
+
+    Raises:
+        MalformedContent: it is too large, or holds too many values.
+    """
+    if len(content) > most:
+        raise MalformedContent(f"JSON of {len(content)} bytes, which is over the limit of {most}")
+    if sum(map(content.count, (b",", b"[", b"{"))) > _MOST_VALUES:
+        raise MalformedContent(f"JSON of more than {_MOST_VALUES} values")
 
 
 def read_annotations(document: Mapping[str, object]) -> Mapping[str, str]:

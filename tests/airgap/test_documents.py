@@ -76,3 +76,21 @@ def test_renames_that_can_not_be() -> None:
             Rename.parse(text)
     with pytest.raises(UsageError, match="leaves nothing"):
         renamed(Reference.parse("quay.io/app:1"), [Rename.parse("app=")])
+
+
+def test_documents_that_nobody_would_read_are_not_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    sealed = seal("receipt", HOLDINGS.to_json())
+    values = sum(sealed.count(mark) for mark in (b",", b"[", b"{"))
+    monkeypatch.setattr("imgmove.model.manifest._MOST_VALUES", values)
+    unseal(seal("receipt", HOLDINGS.to_json()), "r.json")
+    monkeypatch.setattr("imgmove.model.manifest._MOST_VALUES", values - 1)
+    with pytest.raises(UsageError, match="would be too large"):
+        seal("receipt", HOLDINGS.to_json())
+
+
+def test_a_blob_in_thousands_of_repositories_names_a_few() -> None:
+    assert HeldBlob.of(DIGEST, 3, (f"team/{number}" for number in range(10_000))).repositories == (
+        "team/0",
+        "team/1",
+        "team/2",
+    )

@@ -166,3 +166,21 @@ def test_a_time_comes_from_the_environment_alone(
     assert imgmove("bundle", "create", "-q", "-o", "all.bundle", connected.names[0]).status == 0
     shown = json.loads(imgmove("bundle", "inspect", "all.bundle", "--json").stdout)
     assert shown["created"] == 1700000000
+
+
+def test_more_than_a_reader_would_take(
+    connected: Connected, imgmove: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Refused before the first byte, not by whoever stands at the far side with it."""
+    assert imgmove("bundle", "create", "-q", "-o", "one.bundle", *connected.names).status == 0
+    content = (tmp_path / "one.bundle").read_bytes()
+    index = content[512 : content.index(b"\n", 512)]
+    values = sum(index.count(mark) for mark in (b",", b"[", b"{"))
+    monkeypatch.setattr("imgmove.model.manifest._MOST_VALUES", values)
+    assert imgmove("bundle", "create", "-q", "-o", "two.bundle", *connected.names).status == 0
+    assert imgmove("bundle", "verify", "two.bundle").status == 0
+    monkeypatch.setattr("imgmove.model.manifest._MOST_VALUES", values - 1)
+    ran = imgmove("bundle", "create", "-o", "three.bundle", *connected.names)
+    assert ran.status == 2
+    assert "3 images with 20 manifests and blobs are too many for one bundle" in ran.stderr
+    assert list(tmp_path.glob("*three*")) == []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from imgmove.endpoints.archive.shape import front_matter, merged
@@ -19,10 +19,10 @@ from imgmove.endpoints.bundle.index import (
 )
 from imgmove.endpoints.bundle.volumes import Volume, cut
 from imgmove.endpoints.index_file import is_digest, parse_digest_tag
-from imgmove.errors import UsageError
+from imgmove.errors import MalformedContent, UsageError
 from imgmove.model.descriptor import Descriptor
 from imgmove.model.digest import Digest
-from imgmove.model.manifest import Index, Node
+from imgmove.model.manifest import Index, Node, check_json_size
 from imgmove.ports import NamedImage, Outline
 from imgmove.version import __version__
 
@@ -110,8 +110,7 @@ def make_shape(outline: Outline, options: BundleOptions) -> Shape:
         created=options.created,
     )
     document = index.to_bytes()
-    if len(document) > LARGEST:
-        raise UsageError(f"{len(roots)} images are too many for one bundle", hint="make several")
+    _check_size(index, [(INDEX_NAME, document), *files])
     index = replace(index, members=index.arranged(len(document)))
     front = [(INDEX_NAME, document)]
     if options.signer is not None:
@@ -121,6 +120,20 @@ def make_shape(outline: Outline, options: BundleOptions) -> Shape:
         volumes = cut(index, describe_file(INDEX_NAME, document).sha256, options.volume_size)
     kept = Outline(tuple(carried), outline.manifests, outline.roots, is_whole=True)
     return Shape(index, document, kept, (*front, *files), volumes)
+
+
+def _check_size(index: BundleIndex, files: Sequence[tuple[str, bytes]]) -> None:
+    """Refuses at once what no reader would take."""
+    try:
+        for _, content in files:
+            check_json_size(content, most=LARGEST)
+    except MalformedContent:
+        count = len(index.images)
+        blobs = len(index.manifests) + len(index.blobs) + len(index.assumed)
+        raise UsageError(
+            f"{count} image{'s' * (count > 1)} with {blobs} manifests and blobs are too many for one bundle",
+            hint="make several",
+        ) from None
 
 
 def needless(shape: Shape, volume: int) -> set[Digest]:
