@@ -387,17 +387,22 @@ def remote_files(sshd: RealSshd, *, far: float = 1.0, stale: float = 20.0) -> It
 
 
 def test_a_file_goes_over_several_sessions(sshd: RealSshd, tmp_path: Path) -> None:
-    content = random.Random(3).randbytes((3 << 20) + 17)
+    content = random.Random(3).randbytes((6 << 20) + 17)
     with remote_files(sshd, far=0.0) as (files, _):
         writer = files.create(str(tmp_path / "file"))
-        assert files.lanes > 1
         for start in range(0, len(content), 1 << 20):
             writer.write_at(start, content[start : start + (1 << 20)])
-            if start == 1 << 20:
+            if start == 2 << 20:
+                while not (further := files.lanes.further()):
+                    time.sleep(0.01)
+            if start == 4 << 20:
                 # One of the sessions breaks; what it had not confirmed is sent again.
-                files.lane(1).end()
+                further[0].end()
         writer.commit()
         assert files.read_at(str(tmp_path / "file"), 0, len(content) + 1) == content
+        reader = files.open(str(tmp_path / "file"), 5)
+        assert reader.read() == content[5:]
+        reader.close()
     assert (tmp_path / "file").read_bytes() == content
 
 

@@ -14,10 +14,11 @@ from typing import TypeVar
 from imgmove.errors import ImgmoveError, NetworkError, NotFound, ServerRefused, UsageError
 from imgmove.ports import FilePart, FileStatus, FileWriter, Reader
 from imgmove.wire.files.remote_hashing import hash_there
+from imgmove.wire.files.remote_lanes import FAR, Lanes
 from imgmove.wire.files.remote_lock import LOCK_ENDING, STALE, RemoteLocks
 from imgmove.wire.files.remote_streams import IN_FLIGHT, RemoteReader, RemoteWriter
 from imgmove.wire.files.writers import TEMPORARY, lasting_name
-from imgmove.wire.ssh import NoSession, Sftp, SftpFailure, SshConnection
+from imgmove.wire.ssh import SftpFailure, SshConnection
 
 Result = TypeVar("Result")
 
@@ -25,9 +26,6 @@ _SENT = ".sent"
 """How temporary names end; not as local ones do, which whoever works on that host may sweep away."""
 
 _PARTIAL = ".partial"
-_MOST_LANES = 4
-_FAR = 0.004
-"""Seconds of round trip from which one session's window holds a transfer back."""
 _ATTEMPTS = 3
 _DAY = 24 * 3600
 _KEPT_DAYS = 7
@@ -51,21 +49,17 @@ class RemoteFiles:
         connection: SshConnection,
         note: Callable[[str], None] = lambda _: None,
         *,
-        far: float = _FAR,
+        far: float = FAR,
         stale: float = STALE,
     ) -> None:
-        self._far = far
         self.name = connection.name
+        self.lanes = Lanes(connection, far)
         self._connection = connection
-        self._lanes: dict[int, Sftp] = {}
-        self._most_lanes = 1
-        self._guard = threading.RLock()
-        self._is_measured = False
+        self._guard = threading.Lock()
         self._flows = 0
         self._begun: set[str] = set()
         self._swept: set[str] = set()
-        self._locks = RemoteLocks(self.lane, f"{socket.gethostname()} {os.getpid()}", note, stale)
-        self._is_closed = False
+        self._locks = RemoteLocks(self.lanes.first, f"{socket.gethostname()} {os.getpid()}", note, stale)
 
     # --- reading
 
@@ -94,13 +88,13 @@ class RemoteFiles:
 
     def status(self, path: str) -> FileStatus | None:
         """What lies at a path; None for nothing."""
-        found = self._again(lambda: self.lane().status(_plain(path)))
+        found = self._again(lambda: self.lanes.first().status(_plain(path)))
         return None if found is None else FileStatus(found.is_folder, found.size, found.modified)
 
     def list(self, path: str) -> Sequence[str]:
         """The names in a folder, sorted, without those of files that are not committed."""
         try:
-            names = self._again(lambda: [name for name, _ in self.lane().list(_plain(path))])
+            names = self._again(lambda: [name for name, _ in self.lanes.first().list(_plain(path))])
         except NotFound:
             return []
         return sorted(name for name in names if not name.startswith(TEMPORARY))
@@ -111,14 +105,14 @@ class RemoteFiles:
         """Makes a folder with its parents."""
         path = _plain(path)
         missing: list[str] = []
-        while path and (found := self._again(lambda: self.lane().status(path))) is None:  # noqa: B023 - called at once
+        while path and (found := self._again(lambda: self.lanes.first().status(path))) is None:  # noqa: B023 - called at once
             missing.append(path)
             path = posixpath.dirname(path)
         if path and found is not None and not found.is_folder:
             raise ServerRefused(f"{self.name}: {path} is no folder")
         for folder in reversed(missing):
             try:
-                self.lane().make_folder(folder)
+                self.lanes.first().make_folder(folder)
             except SftpFailure:
                 # Somebody else may have been quicker.
                 if self.status(folder) is None:
@@ -158,7 +152,7 @@ class RemoteFiles:
         lock = f"{temporary}{LOCK_ENDING}"
         was_left = self._locks.take(lock)
         try:
-            found = self._again(lambda: self.lane().status(temporary))
+            found = self._again(lambda: self.lanes.first().status(temporary))
             size = found.size if found else 0
             if was_left:
                 # Whoever was killed may have had so much under way, of which any part may be missing.
@@ -175,7 +169,7 @@ class RemoteFiles:
         """Removes what earlier runs began for the same path under other keys, unless somebody is at it."""
         folder, name = posixpath.split(_plain(path))
         start = f"{TEMPORARY}{name[:120]}."
-        names = {item for item, _ in self._again(lambda: list(self.lane().list(folder or ".")))}
+        names = {item for item, _ in self._again(lambda: list(self.lanes.first().list(folder or ".")))}
         for item in names:
             other = item.removeprefix(start).removesuffix(_PARTIAL)
             is_for_path = item.startswith(start) and item.endswith(_PARTIAL) and "." not in other
@@ -185,7 +179,7 @@ class RemoteFiles:
     def remove(self, path: str) -> None:
         """Removes a file, if it is there."""
         with contextlib.suppress(NotFound):
-            self._again(lambda: self.lane().remove(_plain(path)))
+            self._again(lambda: self.lanes.first().remove(_plain(path)))
 
     @contextlib.contextmanager
     def lock(self, path: str) -> Iterator[None]:
@@ -203,47 +197,24 @@ class RemoteFiles:
         while path and self.status(path) is None:
             path = posixpath.dirname(path)
         try:
-            return self._again(lambda: self.lane().free_space(path or "."))
+            return self._again(lambda: self.lanes.first().free_space(path or "."))
         except (SftpFailure, NotFound):
             return None
 
     def close(self) -> None:
         """Removes every file that was begun and not committed, but for those that a later run can go on with."""
+        if self.lanes.is_closed:
+            return
         with self._guard:
-            if self._is_closed:
-                return
             left = list(self._begun)
         with contextlib.suppress(ImgmoveError):
             for temporary in left:
                 with contextlib.suppress(NotFound):
-                    self.lane().remove(temporary)
+                    self.lanes.first().remove(temporary)
         self._locks.close()
-        with self._guard:
-            self._is_closed = True
-            for lane in self._lanes.values():
-                lane.end()
+        self.lanes.close()
 
     # --- for the streams
-
-    def lane(self, number: int = 0) -> Sftp:
-        """One of the sessions, begun anew when it broke.
-
-        Raises:
-            ImgmoveError: there is none to be had.
-        """
-        with self._guard:
-            if self._is_closed:
-                raise NetworkError("the command has ended")
-            number %= self._most_lanes
-            lane = self._lanes.get(number)
-            if lane is None or lane.is_broken:
-                lane = self._opened(number)
-            return lane
-
-    @property
-    def lanes(self) -> int:
-        """How many sessions a transfer is spread over."""
-        return self._most_lanes
 
     def share(self) -> int:
         """Bytes that one transfer may have under way, so that all together stay within what a process may take."""
@@ -267,24 +238,6 @@ class RemoteFiles:
 
     # --- what is below
 
-    def _opened(self, number: int) -> Sftp:
-        try:
-            # The first has to be had; for further ones nobody waits.
-            lane = Sftp(self._connection, patience=0 if number else None)
-        except NoSession:
-            if not number:
-                raise
-            # The host takes no more; those that there are will do.
-            self._most_lanes = number
-            return self.lane(0)
-        self._lanes[number] = lane
-        if not self._is_measured:
-            self._is_measured = True
-            began = time.monotonic()
-            lane.status(".")
-            self._most_lanes = _MOST_LANES if time.monotonic() - began > self._far else 1
-        return lane
-
     def _reader(self, path: str, offset: int, size: int | None) -> RemoteReader:
         reader = RemoteReader(self, _plain(path), offset, size)
         try:
@@ -302,11 +255,11 @@ class RemoteFiles:
         A link is followed, not replaced, as on this machine.
         """
         path = _plain(path)
-        found = self._again(lambda: self.lane().status(path))
+        found, is_link = self._again(lambda: self.lanes.first().look(path))
         if found is not None and not (found.is_file or found.is_folder):
             raise ServerRefused(f"{self.name}: {path}: it is a device or pipe, not a file")
-        if self._again(lambda: self.lane().is_link(path)):
-            path = self._again(lambda: self.lane().real_path(path))
+        if is_link:
+            path = self._again(lambda: self.lanes.first().real_path(path))
         folder = posixpath.dirname(path)
         with self._guard:
             is_new = folder not in self._swept
@@ -317,7 +270,7 @@ class RemoteFiles:
 
     def _sweep(self, folder: str) -> None:
         try:
-            found = self._again(lambda: list(self.lane().list(folder or ".")))
+            found = self._again(lambda: list(self.lanes.first().list(folder or ".")))
         except NotFound:
             raise ServerRefused(f"{self.name}: {folder}: no such folder to write to") from None
         for name, status in found:
@@ -337,12 +290,9 @@ class RemoteFiles:
         for _ in range(_ATTEMPTS - 1):
             with contextlib.suppress(NetworkError):
                 return ask()
-            self._check_open()
+            if self.lanes.is_closed:
+                break
         return ask()
-
-    def _check_open(self) -> None:
-        if self._is_closed:
-            raise NetworkError("the command has ended")
 
 
 def _plain(path: str) -> str:

@@ -13,7 +13,8 @@ import time
 from collections.abc import Callable
 
 from imgmove.errors import ImgmoveError, NetworkError, NotFound
-from imgmove.wire.ssh.sftp import CREATE, EXCLUSIVE, READ, WRITE, Sftp, SftpFailure
+from imgmove.wire.ssh.sftp import CREATE, EXCLUSIVE, READ, WRITE, Sftp
+from imgmove.wire.ssh.sftp_session import SftpFailure
 
 LOCK_ENDING = ".lock"
 
@@ -64,7 +65,9 @@ class RemoteLocks:
                 content = self._read(path)
                 if content != seen:
                     seen, since = content, time.monotonic()
-                if content and (self._is_dead(content) or time.monotonic() - since > self._stale):
+                # One without content is about to be filled, or whoever made it was killed before.
+                is_dead = content is not None and (self._is_dead(content) or time.monotonic() - since > self._stale)
+                if content is not None and is_dead:
                     was_left = self._removed(path, content) or was_left
                     continue
                 self._pause(pause)
@@ -141,7 +144,7 @@ class RemoteLocks:
         except NotFound:
             return None
         try:
-            return lane.content(lane.read(handle, 0, _LARGEST), path).decode("utf-8", "replace")
+            return lane.content(lane.read(handle, 0, _LARGEST), _LARGEST, path).decode("utf-8", "replace")
         finally:
             lane.close(handle)
 

@@ -6,12 +6,13 @@ import contextlib
 import threading
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from imgmove.errors import ImgmoveError, NetworkError, NotFound, ServerRefused
-from imgmove.wire.ssh.sftp import CREATE, READ, WRITE, Sftp, SftpFailure
+from imgmove.wire.files.remote_lanes import SpreadFile
+from imgmove.wire.ssh.sftp import CREATE, READ, WRITE, Sftp
+from imgmove.wire.ssh.sftp_session import Answer, SftpFailure
 
 if TYPE_CHECKING:
     from imgmove.wire.files.remote import RemoteFiles
@@ -19,10 +20,13 @@ if TYPE_CHECKING:
 IN_FLIGHT = 8 << 20
 """Bytes of one transfer that may be under way at a time, at most."""
 
-_FIRST = 2
-_FOREVER = 1 << 62
+_FIRST = 4
+"""Requests to begin reading with."""
 
-Answer = Future[tuple[int, bytes]]
+_WIDE_FROM = 1 << 20
+"""Bytes from which a transfer is worth more than one session."""
+
+_FOREVER = 1 << 62
 
 
 class RemoteReader:
@@ -36,23 +40,22 @@ class RemoteReader:
     def __init__(self, files: RemoteFiles, path: str, offset: int, size: int | None) -> None:
         self._files = files
         self._path = path
-        self._asked = self._position = offset
+        self._file = SpreadFile(files.lanes, path, READ)
+        self._start = self._asked = offset
         self._end = offset + size if size is not None else _FOREVER
-        self._handles: dict[Sftp, bytes] = {}
-        self._under_way: deque[tuple[Sftp, int, int, Answer]] = deque()
+        self._under_way: deque[_Request] = deque()
         self._ready = b""
         self._depth = _FIRST
-        self._turn = 0
         self._is_open = False
 
     def begin(self) -> None:
-        """Opens the file and learns where it ends."""
-        lane = self._files.lane()
-        handle = self._handle(lane)
+        """Opens the file, asks for its beginning and learns where it ends."""
+        lane, handle = self._file.first()
         self._files.flow_began()
         self._is_open = True
-        if self._end == _FOREVER:
-            self._end = lane.size(handle, self._path)
+        size = lane.ask_size(handle)
+        self._ask()
+        self._end = min(self._end, lane.size(size, self._path))
 
     def read(self, size: int = -1, /) -> bytes:
         """The next bytes."""
@@ -66,15 +69,11 @@ class RemoteReader:
             self._depth += 1
             self._ask()
         data, self._ready = self._ready[:size], self._ready[size:]
-        self._position += len(data)
         return data
 
     def close(self) -> None:
         """Gives back what it holds; safe to call twice."""
-        for lane, handle in self._handles.items():
-            with contextlib.suppress(ImgmoveError):
-                lane.close(handle)
-        self._handles.clear()
+        self._file.close()
         if self._is_open:
             self._is_open = False
             self._files.flow_ended()
@@ -83,37 +82,44 @@ class RemoteReader:
         """Asks for what lies ahead; the more, the longer somebody goes on reading."""
         share = self._files.share()
         while self._asked < self._end and len(self._under_way) < self._depth:
-            lane = self._files.lane(self._turn)
+            is_wide = self._asked - self._start >= _WIDE_FROM
+            lane, handle = self._file.quietest() if is_wide else self._file.first()
             size = min(lane.largest, self._end - self._asked)
             if self._under_way and (len(self._under_way) + 1) * size > share:
                 self._depth = len(self._under_way)
                 return
-            self._turn += 1
-            answer = lane.read(self._handle(lane), self._asked, size)
-            self._under_way.append((lane, self._asked, size, answer))
+            self._under_way.append(_Request(lane, self._asked, size, lane.read(handle, self._asked, size)))
+            self._file.began(lane, size)
             self._asked += size
 
     def _next(self) -> bytes:
-        lane, offset, size, answer = self._under_way.popleft()
-        data = lane.content(answer, self._path)
-        if len(data) == size:
-            return data
-        parts = [data]
-        while data and (missing := size - sum(map(len, parts))):
+        """What comes next; all that was asked for, or as much as there is."""
+        request = self._under_way.popleft()
+        data = request.lane.content(request.answer, request.size, self._path)
+        self._file.ended(request.lane, request.size)
+        end = min(self._end, request.offset + request.size)
+        parts, position = [data], request.offset + len(data)
+        while data and position < end:
             # The host gave less than was asked for, which is its right.
-            start = offset + size - missing
-            data = lane.content(lane.read(self._handle(lane), start, missing), self._path)
+            lane, handle = self._file.first()
+            data = lane.content(lane.read(handle, position, end - position), end - position, self._path)
             parts.append(data)
+            position += len(data)
         if not data:
             # The file has become shorter, so nothing of what lies behind it can be had.
             self._under_way.clear()
-            self._end = self._asked = offset + sum(map(len, parts))
+            self._end = self._asked = position
         return b"".join(parts)
 
-    def _handle(self, lane: Sftp) -> bytes:
-        if lane not in self._handles:
-            self._handles[lane] = lane.open(self._path, READ)
-        return self._handles[lane]
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """Bytes that were asked for."""
+
+    lane: Sftp
+    offset: int
+    size: int
+    answer: Answer
 
 
 @dataclass
@@ -143,14 +149,14 @@ class RemoteWriter:
         self._size = size
         self._on_close = closed
         self._lock = threading.RLock()
-        self._handles: dict[Sftp, bytes] = {}
+        self._file = SpreadFile(files.lanes, temporary, READ | WRITE | CREATE)
         self._pieces: deque[_Piece] = deque()
         self._flying = 0
-        self._turn = 0
+        self._sent = 0
         self._is_open = True
         files.flow_began()
         try:
-            self._handle(files.lane())
+            self._opened()
         except BaseException:
             files.flow_ended()
             raise
@@ -161,7 +167,7 @@ class RemoteWriter:
             self._check_open()
             self._send_again()
             view = memoryview(data)
-            largest = self._files.lane().largest
+            largest = self._files.lanes.first().largest
             while view:
                 while self._flying and self._flying + len(view[:largest]) > self._files.share():
                     self._settle()
@@ -192,8 +198,8 @@ class RemoteWriter:
         """Cuts the file, or lengthens it with a hole."""
         with self._lock:
             self._drain()
-            lane = self._files.lane()
-            lane.truncate(self._handle(lane), size, self._path)
+            lane, handle = self._opened()
+            lane.truncate(handle, size, self._path)
             self._size = size
 
     def commit(self, path: str = "") -> None:
@@ -201,9 +207,7 @@ class RemoteWriter:
         final = (path or self._path).removeprefix("~/")
         with self._lock:
             self._check_open()
-            self._drain()
-            lane = self._files.lane()
-            lane.sync(self._handle(lane), self._path)
+            lane = self._synced()
             try:
                 lane.rename(self._temporary, final)
             except NotFound:
@@ -233,7 +237,7 @@ class RemoteWriter:
                 return
             self._pieces.clear()
             try:
-                self._files.lane().remove(self._temporary)
+                self._files.lanes.first().remove(self._temporary)
             except NotFound:
                 pass
             except ImgmoveError:
@@ -242,11 +246,12 @@ class RemoteWriter:
             self._close()
 
     def _send(self, piece: _Piece) -> None:
-        lane = self._files.lane(self._turn)
-        self._turn += 1
         piece.lane, piece.answer = None, None
-        piece.answer = lane.write(self._handle(lane), piece.offset, piece.data)
+        lane, handle = self._opened() if self._sent < _WIDE_FROM else self._file.quietest()
+        piece.answer = lane.write(handle, piece.offset, piece.data)
         piece.lane = lane
+        self._file.began(lane, len(piece.data))
+        self._sent += len(piece.data)
 
     def _send_again(self) -> None:
         for piece in self._pieces:
@@ -264,6 +269,7 @@ class RemoteWriter:
             piece.lane.finish(piece.answer, self._path)
         except SftpFailure as error:
             raise self._files.explained(self._path, error) from None
+        self._file.ended(piece.lane, len(piece.data))
         self._pieces.popleft()
         self._flying -= len(piece.data)
 
@@ -272,17 +278,28 @@ class RemoteWriter:
         while self._pieces:
             self._settle()
 
-    def _handle(self, lane: Sftp) -> bytes:
-        if lane not in self._handles:
-            for other in [item for item in self._handles if item.is_broken]:
-                del self._handles[other]
-            try:
-                self._handles[lane] = lane.open(self._temporary, READ | WRITE | CREATE)
-            except NotFound:
-                raise ServerRefused(f"{lane.name}: {self._path}: no such folder to write to") from None
-            except SftpFailure as error:
-                raise self._files.explained(self._path, error) from None
-        return self._handles[lane]
+    def _synced(self) -> Sftp:
+        """Puts all bytes on the disk as far as the host can; returns the session that did it."""
+        self._send_again()
+        lane, handle = self._opened()
+        # Over one session nothing overtakes what was sent before it.
+        is_in_order = all(piece.lane is lane for piece in self._pieces)
+        early = lane.sync(handle) if is_in_order else None
+        self._drain()
+        if lane.is_broken or not is_in_order:
+            lane, handle = self._opened()
+            early = lane.sync(handle)
+        if early is not None:
+            lane.finish(early, self._path)
+        return lane
+
+    def _opened(self) -> tuple[Sftp, bytes]:
+        try:
+            return self._file.first()
+        except NotFound:
+            raise ServerRefused(f"{self._files.name}: {self._path}: no such folder to write to") from None
+        except SftpFailure as error:
+            raise self._files.explained(self._path, error) from None
 
     def _check_open(self) -> None:
         if not self._is_open:
@@ -290,10 +307,7 @@ class RemoteWriter:
 
     def _close(self, *, is_sure: bool = True) -> None:
         self._is_open = False
-        for lane, handle in self._handles.items():
-            with contextlib.suppress(ImgmoveError):
-                lane.close(handle)
-        self._handles.clear()
+        self._file.close()
         self._files.flow_ended()
         if is_sure:
             self._on_close()

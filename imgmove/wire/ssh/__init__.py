@@ -3,7 +3,8 @@
 from imgmove.wire.ssh.connection import Completed, RemoteListener, SshConnection
 from imgmove.wire.ssh.errors import NoSession
 from imgmove.wire.ssh.pool import SshHosts
-from imgmove.wire.ssh.sftp import Sftp, SftpFailure
+from imgmove.wire.ssh.sftp import Sftp
+from imgmove.wire.ssh.sftp_session import SftpFailure
 from imgmove.wire.ssh.streams import RemoteProcess, RemoteStream
 
 __all__ = [

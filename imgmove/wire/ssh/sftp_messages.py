@@ -11,7 +11,7 @@ INIT, VERSION, ASK_OPEN, ASK_CLOSE, ASK_READ, ASK_WRITE, FSTAT = 1, 2, 3, 4, 5, 
 SETSTAT, FSETSTAT, OPENDIR, READDIR, REMOVE, MKDIR, STAT, EXTENDED = 9, 10, 11, 12, 13, 14, 17, 200
 STATUS, HANDLE, DATA, NAME, ATTRS, EXTENDED_REPLY = 101, 102, 103, 104, 105, 201
 OK, EOF, NO_SUCH_FILE, PERMISSION, FAILURE, UNSUPPORTED = 0, 1, 2, 3, 4, 8
-HAS_SIZE, HAS_OWNER, HAS_MODE, HAS_TIMES = 0x1, 0x2, 0x4, 0x8
+HAS_SIZE, HAS_OWNER, HAS_MODE, HAS_TIMES, HAS_MORE = 0x1, 0x2, 0x4, 0x8, 0x80000000
 FOLDER, FILE, LINK = 0o040000, 0o100000, 0o120000
 LSTAT, REALPATH = 7, 16
 
@@ -41,7 +41,11 @@ class Attributes:
 
 
 class Parts:
-    """The fields of a message, one after another."""
+    """The fields of a message, one after another.
+
+    Raises:
+        ConnectionBroke: from all that read, where the message ends too early.
+    """
 
     def __init__(self, data: bytes) -> None:
         self._data = data
@@ -52,22 +56,13 @@ class Parts:
         return self._at < len(self._data)
 
     def number(self) -> int:
-        (value,) = struct.unpack_from(">I", self._data, self._at)
-        self._at += 4
-        return int(value)
+        return int.from_bytes(self._next(4))
 
     def long(self) -> int:
-        (value,) = struct.unpack_from(">Q", self._data, self._at)
-        self._at += 8
-        return int(value)
+        return int.from_bytes(self._next(8))
 
     def text(self) -> bytes:
-        size = self.number()
-        data = self._data[self._at : self._at + size]
-        if len(data) != size:
-            raise ConnectionBroke("an SFTP message ends too early")
-        self._at += size
-        return data
+        return self._next(self.number())
 
     def rest(self) -> bytes:
         return self._data[self._at :]
@@ -76,13 +71,23 @@ class Parts:
         flags = self.number()
         size = self.long() if flags & HAS_SIZE else 0
         if flags & HAS_OWNER:
-            self._at += 8
+            self._next(8)
         mode = self.number() if flags & HAS_MODE else 0
         modified = 0
         if flags & HAS_TIMES:
-            self._at += 4
+            self._next(4)
             modified = self.number()
+        if flags & HAS_MORE:
+            for _ in range(2 * self.number()):
+                self.text()
         return Attributes(size, mode, modified)
+
+    def _next(self, size: int) -> bytes:
+        data = self._data[self._at : self._at + size]
+        if len(data) != size:
+            raise ConnectionBroke("an SFTP message ends too early")
+        self._at += size
+        return data
 
 
 def attributes(body: bytes) -> Attributes:
