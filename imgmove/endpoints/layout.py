@@ -111,9 +111,10 @@ class LayoutReader:
     def referrers(self, subject: Digest) -> Sequence[NamedImage]:
         """Roots whose subject it is, those that its fallback tag lists, and those under cosign's tags."""
         found: dict[Digest, NamedImage] = {}
-        for descriptor in self._by_subject().get(subject, ()):
+        index = self._index()
+        for descriptor in self._by_subject(index).get(subject, ()):
             found[descriptor.digest] = NamedImage(descriptor)
-        for suffix, descriptor in self._index().digest_tagged(subject):
+        for suffix, descriptor in index.digest_tagged(subject):
             if suffix:
                 found[descriptor.digest] = NamedImage(descriptor, (f"{digest_tag(subject)}{suffix}",))
                 continue
@@ -129,10 +130,10 @@ class LayoutReader:
         Raises:
             MalformedContent: it is one of another version.
         """
-        if self._read.status(self._at(MARKER)) is None:
-            return
         try:
             marker = read_json_object(self._read.read_at(self._at(MARKER), 0, _LARGEST_MARKER))
+        except NotFound:
+            return
         except MalformedContent as error:
             raise MalformedContent(f"{self._label}: {MARKER}: {error.message}") from None
         version = marker.get("imageLayoutVersion")
@@ -202,8 +203,7 @@ class LayoutReader:
             self._subjects[descriptor.digest] = subject
         return self._subjects[descriptor.digest]
 
-    def _by_subject(self) -> dict[Digest, list[Descriptor]]:
-        index = self._index()
+    def _by_subject(self, index: IndexFile) -> dict[Digest, list[Descriptor]]:
         with self._lock:
             # Others may write the same layout meanwhile.
             known, referrers = self._referrers
@@ -225,6 +225,8 @@ class Layout(LayoutReader):
     def __init__(self, files: Files, path: str) -> None:
         super().__init__(files, path, f"oci:{path}")
         self._files = files
+        self._making = threading.Lock()
+        self._is_made = False
         self._gathering = threading.Lock()
         self._writing = threading.Lock()
         self._changes: list[_Change] = []
@@ -239,12 +241,15 @@ class Layout(LayoutReader):
             MalformedContent: it is a layout of an unknown version.
         """
         layout = cls(files, path)
-        status = files.status(path)
-        if status is None:
-            raise NotFound(f"{path}: no such folder")
-        if not status.is_folder:
-            raise UsageError(f"{path} is a file, not an OCI layout", hint=f"write oci-archive:{path} for an archive")
+        # What is usual is asked for first, as an answer may come from far away.
         if files.status(layout._at(INDEX)) is None:
+            status = files.status(path)
+            if status is None:
+                raise NotFound(f"{path}: no such folder")
+            if not status.is_folder:
+                raise UsageError(
+                    f"{path} is a file, not an OCI layout", hint=f"write oci-archive:{path} for an archive"
+                )
             raise UsageError(f"{path} is not an OCI layout", hint=f"it has no {INDEX}")
         layout.check_version()
         return layout
@@ -258,7 +263,9 @@ class Layout(LayoutReader):
         """
         layout = cls(files, path)
         status = files.status(path)
-        if status is not None and not status.is_folder:
+        if status is None:
+            return layout
+        if not status.is_folder:
             raise UsageError(f"{path} is a file, not an OCI layout", hint="an archive's name ends in .tar")
         if files.status(layout._at(INDEX)) is None and not _OWN_NAMES.issuperset(files.list(path)):
             raise UsageError(f"{path} holds other files and is not an OCI layout", hint="name a new or empty folder")
@@ -338,9 +345,13 @@ class Layout(LayoutReader):
         return path
 
     def _make(self) -> None:
-        if self._files.status(self._at(MARKER)) is None:
-            self._files.make_folder(self._path or ".")
-            self._files.write(self._at(MARKER), MARKER_CONTENT)
+        with self._making:
+            if self._is_made:
+                return
+            if self._files.status(self._at(MARKER)) is None:
+                self._files.make_folder(self._path or ".")
+                self._files.write(self._at(MARKER), MARKER_CONTENT)
+            self._is_made = True
 
     def _change_index(self, change: Callable[[IndexFile], IndexFile]) -> None:
         """Changes the list; what many threads want to change at the same time is written once."""

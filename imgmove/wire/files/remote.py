@@ -29,6 +29,7 @@ _PARTIAL = ".partial"
 _ATTEMPTS = 3
 _DAY = 24 * 3600
 _KEPT_DAYS = 7
+_SWEEP_SECONDS = 1.0
 
 
 class RemoteFiles:
@@ -58,7 +59,8 @@ class RemoteFiles:
         self._guard = threading.Lock()
         self._flows = 0
         self._begun: set[str] = set()
-        self._swept: set[str] = set()
+        self._folders: set[str] = set()
+        self._swept: dict[str, threading.Thread] = {}
         self._locks = RemoteLocks(self.lanes.first, f"{socket.gethostname()} {os.getpid()}", note, stale)
 
     # --- reading
@@ -104,19 +106,28 @@ class RemoteFiles:
     def make_folder(self, path: str) -> None:
         """Makes a folder with its parents."""
         path = _plain(path)
-        missing: list[str] = []
-        while path and (found := self._again(lambda: self.lanes.first().status(path))) is None:  # noqa: B023 - called at once
-            missing.append(path)
-            path = posixpath.dirname(path)
-        if path and found is not None and not found.is_folder:
-            raise ServerRefused(f"{self.name}: {path} is no folder")
-        for folder in reversed(missing):
-            try:
-                self.lanes.first().make_folder(folder)
-            except SftpFailure:
-                # Somebody else may have been quicker.
-                if self.status(folder) is None:
-                    raise self.explained(folder) from None
+        if path and path not in self._folders:
+            found = self._again(lambda: self.lanes.first().status(path))
+            if found is None:
+                self._make_missing(path)
+            elif not found.is_folder:
+                raise ServerRefused(f"{self.name}: {path} is no folder")
+            self._folders.add(path)
+
+    def _make_missing(self, path: str) -> None:
+        try:
+            self.lanes.first().make_folder(path)
+        except NotFound:
+            # Its parent isn't there either.
+            parent = posixpath.dirname(path)
+            if parent in ("", path) or parent in self._folders:
+                raise
+            self.make_folder(parent)
+            self._make_missing(path)
+        except SftpFailure:
+            # Somebody else may have been quicker.
+            if self.status(path) is None:
+                raise self.explained(path) from None
 
     def write(self, path: str, content: bytes) -> None:
         """Replaces a small file in one step."""
@@ -139,7 +150,7 @@ class RemoteFiles:
         temporary = posixpath.join(folder, f"{TEMPORARY}{name[:120]}.{unique}")
         with self._guard:
             self._begun.add(temporary)
-        return RemoteWriter(self, path, temporary, 0, lambda: self._ended(temporary))
+        return RemoteWriter(self, path, temporary, lambda: self._ended(temporary))
 
     def resume(self, path: str, key: str) -> FileWriter:
         """Goes on with a file that an earlier run of the same purpose left unfinished, or begins it.
@@ -152,14 +163,12 @@ class RemoteFiles:
         lock = f"{temporary}{LOCK_ENDING}"
         was_left = self._locks.take(lock)
         try:
-            found = self._again(lambda: self.lanes.first().status(temporary))
-            size = found.size if found else 0
+            writer = self._again(
+                lambda: RemoteWriter(self, path, temporary, lambda: self._locks.give_back(lock), is_begun=True)
+            )
             if was_left:
                 # Whoever was killed may have had so much under way, of which any part may be missing.
-                size = max(0, size - IN_FLIGHT)
-            writer = RemoteWriter(self, path, temporary, size, lambda: self._locks.give_back(lock))
-            if found and size < found.size:
-                writer.truncate(size)
+                writer.truncate(max(0, writer.size - IN_FLIGHT))
             return writer
         except BaseException:
             self._locks.give_back(lock)
@@ -207,6 +216,9 @@ class RemoteFiles:
             return
         with self._guard:
             left = list(self._begun)
+            sweeps = list(self._swept.values())
+        for sweep in sweeps:
+            sweep.join(_SWEEP_SECONDS)
         with contextlib.suppress(ImgmoveError):
             for temporary in left:
                 with contextlib.suppress(NotFound):
@@ -250,7 +262,7 @@ class RemoteFiles:
         return reader
 
     def _checked(self, path: str) -> str:
-        """A path that may be written; what lies in the folder from killed runs is removed the first time.
+        """A path that may be written; what lies in the folder from killed runs is removed meanwhile, the first time.
 
         A link is followed, not replaced, as on this machine.
         """
@@ -262,24 +274,21 @@ class RemoteFiles:
             path = self._again(lambda: self.lanes.first().real_path(path))
         folder = posixpath.dirname(path)
         with self._guard:
-            is_new = folder not in self._swept
-            self._swept.add(folder)
-        if is_new:
-            self._sweep(folder)
+            if folder not in self._swept:
+                sweep = threading.Thread(target=self._sweep, args=(folder,), name="imgmove-sweep", daemon=True)
+                self._swept[folder] = sweep
+                sweep.start()
         return path
 
     def _sweep(self, folder: str) -> None:
-        try:
-            found = self._again(lambda: list(self.lanes.first().list(folder or ".")))
-        except NotFound:
-            raise ServerRefused(f"{self.name}: {folder}: no such folder to write to") from None
-        for name, status in found:
-            days = (time.time() - status.modified) / _DAY
-            is_left = name.endswith(_SENT) and days > 1
-            if name.startswith(TEMPORARY) and (
-                is_left or (name.endswith((_PARTIAL, LOCK_ENDING)) and days > _KEPT_DAYS)
-            ):
-                self.remove(posixpath.join(folder, name))
+        """Removes what killed runs left in a folder; nobody waits for it, nor for what goes wrong with it."""
+        with contextlib.suppress(ImgmoveError):
+            for name, status in list(self.lanes.first().list(folder or ".")):
+                days = (time.time() - status.modified) / _DAY
+                is_left = name.endswith(_SENT) and days > 1
+                is_old = name.endswith((_PARTIAL, LOCK_ENDING)) and days > _KEPT_DAYS
+                if name.startswith(TEMPORARY) and (is_left or is_old):
+                    self.remove(posixpath.join(folder, name))
 
     def _ended(self, temporary: str) -> None:
         with self._guard:

@@ -138,15 +138,20 @@ class RemoteWriter:
     Args:
         path: its name when it is whole.
         temporary: its name until then.
-        size: what it holds already.
         closed: called once, when it is done with.
+        is_begun: whether it may be there already.
+
+    Attributes:
+        size: bytes from the start to the furthest one written.
     """
 
-    def __init__(self, files: RemoteFiles, path: str, temporary: str, size: int, closed: Callable[[], None]) -> None:
+    def __init__(
+        self, files: RemoteFiles, path: str, temporary: str, closed: Callable[[], None], *, is_begun: bool = False
+    ) -> None:
         self._files = files
         self._path = path
         self._temporary = temporary
-        self._size = size
+        self.size = 0
         self._on_close = closed
         self._lock = threading.RLock()
         self._file = SpreadFile(files.lanes, temporary, READ | WRITE | CREATE)
@@ -156,7 +161,12 @@ class RemoteWriter:
         self._is_open = True
         files.flow_began()
         try:
+            lane = files.lanes.first()
+            # Before the answer to it is there the file is opened, as the way may be long.
+            status = lane.ask_status(temporary) if is_begun else None
             self._opened()
+            if status is not None and (found := lane.found(status, temporary)) is not None:
+                self.size = found.size
         except BaseException:
             files.flow_ended()
             raise
@@ -168,15 +178,17 @@ class RemoteWriter:
             self._send_again()
             view = memoryview(data)
             largest = self._files.lanes.first().largest
+            # In equal parts: where small ones alternate with large ones, some sessions would get all the large ones.
+            size = -(-len(view) // -(-len(view) // largest)) if view else 0
             while view:
-                while self._flying and self._flying + len(view[:largest]) > self._files.share():
+                while self._flying and self._flying + size > self._files.share():
                     self._settle()
-                piece = _Piece(offset, bytes(view[:largest]))
+                piece = _Piece(offset, bytes(view[:size]))
                 # Among the pieces before it is sent: whatever happens, it is not forgotten.
                 self._pieces.append(piece)
                 self._flying += len(piece.data)
                 offset += len(piece.data)
-                self._size = max(self._size, offset)
+                self.size = max(self.size, offset)
                 view = view[len(piece.data) :]
                 with contextlib.suppress(NetworkError):
                     self._send(piece)
@@ -189,18 +201,13 @@ class RemoteWriter:
             self._temporary if self._temporary.startswith("/") else f"~/{self._temporary}", offset, size
         )
 
-    @property
-    def size(self) -> int:
-        """Bytes from the start to the furthest one written."""
-        return self._size
-
     def truncate(self, size: int) -> None:
         """Cuts the file, or lengthens it with a hole."""
         with self._lock:
             self._drain()
             lane, handle = self._opened()
             lane.truncate(handle, size, self._path)
-            self._size = size
+            self.size = size
 
     def commit(self, path: str = "") -> None:
         """Makes the file appear under its name, or another one, with all bytes on the disk as far as the host can."""
@@ -213,7 +220,7 @@ class RemoteWriter:
             except NotFound:
                 # It may have been renamed by a request whose answer was lost.
                 found = lane.status(final)
-                if found is None or found.size != self._size:
+                if found is None or found.size != self.size:
                     raise
             self._close()
 

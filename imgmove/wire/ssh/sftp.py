@@ -38,8 +38,8 @@ from imgmove.wire.ssh.sftp_session import Answer, SftpFailure, SftpSession
 READ, WRITE, CREATE, TRUNCATE, EXCLUSIVE = 0x01, 0x02, 0x08, 0x10, 0x20
 
 _SMALL = 32 << 10
-_LARGEST = 128 << 10
-"""Bytes of content a request: the blocks that come are a multiple of it, so that all requests are alike."""
+_LARGEST = 255 << 10
+"""Bytes of content a request, as OpenSSH takes them."""
 _MOST_NAMES = 1 << 20
 
 
@@ -138,21 +138,24 @@ class Sftp(SftpSession):
 
     def status(self, path: str) -> Attributes | None:
         """What lies at a path, links followed; None for nothing."""
+        return self.found(self.ask_status(path), path)
+
+    def ask_status(self, path: str) -> Answer:
+        """Asks what lies at a path; `found` waits for it."""
+        return self._ask(STAT, packed_text(path))
+
+    def found(self, answer: Answer, path: str) -> Attributes | None:
+        """What lies at a path that was asked about."""
         try:
-            return attributes(self._done(self._ask(STAT, packed_text(path)), path)[1])
+            return attributes(self._done(answer, path)[1])
         except NotFound:
             return None
 
     def look(self, path: str) -> tuple[Attributes | None, bool]:
         """What lies at a path, links followed, None for nothing; and whether a symbolic link lies there."""
-        followed, plain = self._ask(STAT, packed_text(path)), self._ask(LSTAT, packed_text(path))
-        found: list[Attributes | None] = []
-        for answer in (followed, plain):
-            try:
-                found.append(attributes(self._done(answer, path)[1]))
-            except NotFound:
-                found.append(None)
-        return found[0], found[1] is not None and found[1].is_link
+        answers = self.ask_status(path), self._ask(LSTAT, packed_text(path))
+        followed, plain = (self.found(answer, path) for answer in answers)
+        return followed, plain is not None and plain.is_link
 
     def real_path(self, path: str) -> str:
         """The path with all links followed."""
