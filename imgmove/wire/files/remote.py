@@ -116,14 +116,17 @@ class RemoteFiles:
 
     def _make_missing(self, path: str) -> None:
         try:
-            self.lanes.first().make_folder(path)
+            self._make_one(path)
         except NotFound:
             # Its parent isn't there either.
-            parent = posixpath.dirname(path)
-            if parent in ("", path) or parent in self._folders:
+            if (parent := posixpath.dirname(path)) in ("", path):
                 raise
             self.make_folder(parent)
-            self._make_missing(path)
+            self._make_one(path)
+
+    def _make_one(self, path: str) -> None:
+        try:
+            self.lanes.first().make_folder(path)
         except SftpFailure:
             # Somebody else may have been quicker.
             if self.status(path) is None:

@@ -42,7 +42,7 @@ class RemoteLocks:
         self._note = note
         self._held: dict[str, str] = {}
         self._changed = threading.Condition()
-        self._is_closed = False
+        self._closing = threading.Event()
         self._has_thread = False
 
     def take(self, path: str) -> bool:
@@ -87,13 +87,10 @@ class RemoteLocks:
         """Gives back whatever is still held."""
         for path in list(self._held):
             self.give_back(path)
-        with self._changed:
-            self._is_closed = True
-            self._changed.notify_all()
+        self._closing.set()
 
     def _pause(self, seconds: float) -> None:
-        time.sleep(seconds)
-        if self._is_closed:
+        if self._closing.wait(seconds):
             raise NetworkError("the command has ended")
 
     def _wait_for_own(self, path: str, mine: str) -> None:
@@ -183,11 +180,8 @@ class RemoteLocks:
 
     def _beat(self) -> None:
         beat = 0
-        while True:
+        while not self._closing.wait(_BEAT):
             with self._changed:
-                if self._is_closed:
-                    return
-                self._changed.wait(_BEAT)
                 held = dict(self._held)
             beat += 1
             for path, mine in held.items():

@@ -64,9 +64,6 @@ class Parts:
     def text(self) -> bytes:
         return self._next(self.number())
 
-    def rest(self) -> bytes:
-        return self._data[self._at :]
-
     def attributes(self) -> Attributes:
         flags = self.number()
         size = self.long() if flags & HAS_SIZE else 0

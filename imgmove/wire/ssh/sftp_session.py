@@ -31,6 +31,8 @@ Answer = Future[tuple[int, bytes]]
 
 _WINDOW = 16 << 20
 _LARGEST_ANSWER = 1 << 20
+_HEAD = 9
+"""Bytes of an answer's size, kind and number."""
 _SLACK = 0.1
 
 
@@ -59,6 +61,7 @@ class SftpSession:
         self._broken: ImgmoveError | None = None
         self._last_sign = time.monotonic()
         self._is_greeted = False
+        self._unread = memoryview(b"")
         self.extensions: dict[str, bytes] = {}
         try:
             self._stream.sendall(struct.pack(">IBI", 5, INIT, 3))
@@ -80,11 +83,10 @@ class SftpSession:
         self._stream.close()
 
     def _greet(self) -> None:
-        kind, body = self._answer()
+        kind, _, body = self._answer()
         if kind != VERSION:
             raise ServerRefused(f"{self.name} does not speak SFTP")
         parts = Parts(body)
-        parts.number()
         while parts.is_left:
             name = parts.text().decode("utf-8", "replace")
             self.extensions[name] = parts.text()
@@ -132,13 +134,11 @@ class SftpSession:
     def _receive(self) -> None:
         try:
             while True:
-                kind, body = self._answer()
-                parts = Parts(body)
-                number = parts.number()
+                kind, number, body = self._answer()
                 with self._lock:
                     answer = self._waiting.pop(number, None)
                 if answer is not None:
-                    answer.set_result((kind, parts.rest()))
+                    answer.set_result((kind, body))
         except ImgmoveError as error:
             self._break(error)
         finally:
@@ -151,25 +151,27 @@ class SftpSession:
         for answer in waiting:
             answer.set_exception(error)
 
-    def _answer(self) -> tuple[int, bytes]:
-        (size,) = struct.unpack(">I", self._exactly(4))
-        if not 1 <= size <= _LARGEST_ANSWER:
-            raise ConnectionBroke(f"{self.name} sends what is no SFTP")
-        body = self._exactly(size)
-        return body[0], body[1:]
+    def _answer(self) -> tuple[int, int, bytes]:
+        """The next answer: its kind, its number (at first the version), and the rest."""
+        size, kind, number = struct.unpack(">IBI", self._exactly(_HEAD))
+        if not _HEAD - 4 <= size <= _LARGEST_ANSWER:
+            raise ServerRefused(
+                f"{self.name} sends what is no SFTP",
+                hint="whatever its shell prints at the start of a session without a terminal is in the way",
+            )
+        return kind, number, self._exactly(size - _HEAD + 4)
 
     def _exactly(self, size: int) -> bytes:
-        data = self._received(size)
-        if len(data) == size:
-            return data
-        parts = [data]
-        size -= len(data)
-        while size and data:
-            data = self._received(size)
-            parts.append(data)
-            size -= len(data)
-        if size:
-            raise ConnectionBroke(f"the connection to {self.name} broke")
+        parts = []
+        while size:
+            if not self._unread:
+                # All that is there: paramiko moves what is left in its buffer at each read.
+                self._unread = memoryview(self._received(_WINDOW))
+                if not self._unread:
+                    raise ConnectionBroke(f"the connection to {self.name} broke")
+            parts.append(self._unread[:size])
+            self._unread = self._unread[size:]
+            size -= len(parts[-1])
         return b"".join(parts)
 
     def _received(self, size: int) -> bytes:
