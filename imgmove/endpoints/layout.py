@@ -241,15 +241,12 @@ class Layout(LayoutReader):
             MalformedContent: it is a layout of an unknown version.
         """
         layout = cls(files, path)
-        # What is usual is asked for first, as an answer may come from far away.
+        status = files.status(path)
+        if status is None:
+            raise NotFound(f"{path}: no such folder")
+        if not status.is_folder:
+            raise UsageError(f"{path} is a file, not an OCI layout", hint=f"write oci-archive:{path} for an archive")
         if files.status(layout._at(INDEX)) is None:
-            status = files.status(path)
-            if status is None:
-                raise NotFound(f"{path}: no such folder")
-            if not status.is_folder:
-                raise UsageError(
-                    f"{path} is a file, not an OCI layout", hint=f"write oci-archive:{path} for an archive"
-                )
             raise UsageError(f"{path} is not an OCI layout", hint=f"it has no {INDEX}")
         layout.check_version()
         return layout
