@@ -38,7 +38,7 @@ from imgmove.ports import (
     SequentialDestination,
     SequentialSource,
 )
-from imgmove.streams import BytesReader, ContentCheck, HashingReader, PeekReader, VerifyingReader
+from imgmove.streams import BytesReader, ContentCheck, HashingReader, PeekReader, VerifyingReader, drain
 
 Result = TypeVar("Result")
 
@@ -110,6 +110,9 @@ class _PipeMover:
     # --- blobs, as they come
 
     def take(self, arrival: Arrival) -> None:
+        if arrival.digest in self.arrived or arrival.digest in self.became:
+            self._check_again(arrival)
+            return
         if self._is_there(arrival, self._known_result(arrival)):
             return
         peek = PeekReader(self.piping.run.watched(SidedReader(arrival.reader), arrival.key), _TAR_BLOCK)
@@ -122,6 +125,12 @@ class _PipeMover:
                 hint="write one side to a file",
             )
         self._send(arrival, peek, recipe)
+
+    def _check_again(self, arrival: Arrival) -> None:
+        """Reads another copy of what came before: readers that keep the last of two would get this one."""
+        named = _named(arrival)
+        if named is not None:
+            drain(SidedReader(VerifyingReader(SidedReader(arrival.reader), ContentCheck(named))))
 
     def _is_there(self, arrival: Arrival, descriptor: Descriptor | None) -> bool:
         if descriptor is None or not self._destination_has(descriptor):

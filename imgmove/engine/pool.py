@@ -5,11 +5,16 @@ from __future__ import annotations
 import heapq
 import itertools
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TypeVar
 
 from imgmove.engine.run import Run
 
 _TICK = 0.2
+
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
 
 
 class Pool:
@@ -99,3 +104,28 @@ class TaskGroup:
                 if self._pool.run.cancelled.is_set():
                     break
         self._pool.run.check()
+
+
+def each(pool: Pool, ask: Callable[[Item], Answer], items: Sequence[Item]) -> list[Answer]:
+    """Asks about all items side by side; not for use within a task of the pool.
+
+    Returns:
+        The answers in the order of the items.
+
+    Raises:
+        BaseException: the first that any of the questions raised.
+    """
+    answers: dict[int, Answer] = {}
+    errors: list[BaseException] = []
+    group = TaskGroup(pool)
+
+    def answer(number: int, item: Item) -> None:
+        if not errors:
+            answers[number] = ask(item)
+
+    for number, item in enumerate(items):
+        group.spawn(partial(answer, number, item), errors.append)
+    group.wait()
+    if errors:
+        raise errors[0]
+    return [answers[number] for number in range(len(items))]

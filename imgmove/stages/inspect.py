@@ -8,6 +8,7 @@ from functools import partial
 
 from imgmove.engine.choose import choose_one, flattened, preferred
 from imgmove.engine.graph import read_content, read_node
+from imgmove.engine.pool import each
 from imgmove.errors import ImgmoveError, UsageError
 from imgmove.model.descriptor import Descriptor
 from imgmove.model.digest import Digest
@@ -206,7 +207,7 @@ def _images(session: Session, source: object, node: Node) -> tuple[PlatformImage
     if isinstance(node, Manifest):
         platform = _platform(_config_document(session, source, node))
         return (PlatformImage(node.descriptor, platform, _size(node)),)
-    return tuple(_entry(session, source, child) for child in node.manifests)
+    return tuple(each(session.pool, partial(_entry, session, source), node.manifests))
 
 
 def _entry(session: Session, source: object, child: Descriptor) -> PlatformImage:
@@ -245,7 +246,7 @@ def _referrers(session: Session, source: object, subjects: set[Digest]) -> tuple
         asked = partial(source.referrers, subject)
         for referrer in session.run.persist(f"asking what refers to {subject.short}", asked):
             found.setdefault(referrer.descriptor.digest, referrer)
-    return tuple(_described(session, source, referrer) for referrer in found.values())
+    return tuple(each(session.pool, partial(_described, session, source), list(found.values())))
 
 
 def _described(session: Session, source: object, referrer: NamedImage) -> Referrer:

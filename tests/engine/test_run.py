@@ -9,7 +9,7 @@ from functools import partial
 import pytest
 
 from imgmove.engine.limit import RateLimit
-from imgmove.engine.pool import Pool, TaskGroup
+from imgmove.engine.pool import Pool, TaskGroup, each
 from imgmove.engine.run import RetryPolicy, Run
 from imgmove.errors import AccessDenied, ImgmoveError, Interrupted, NetworkError, Throttled
 from imgmove.ports import Event, Retrying
@@ -193,4 +193,32 @@ def test_a_cancelled_run_ends_its_groups() -> None:
     with pytest.raises(Interrupted):
         group.wait()
     hanging.set()
+    pool.close()
+
+
+def test_questions_are_asked_side_by_side_and_answered_in_order() -> None:
+    together = threading.Barrier(3, timeout=30)
+    pool = Pool(Run(jobs=3))
+
+    def ask(number: int) -> int:
+        together.wait()
+        return number * number
+
+    assert each(pool, ask, [3, 1, 2]) == [9, 1, 4]
+    assert each(pool, ask, []) == []
+    pool.close()
+
+
+def test_the_first_question_that_fails_ends_them_all() -> None:
+    pool = Pool(Run(jobs=1))
+    asked: list[int] = []
+
+    def ask(number: int) -> None:
+        asked.append(number)
+        if number == 2:
+            raise NetworkError("broken")
+
+    with pytest.raises(NetworkError, match="broken"):
+        each(pool, ask, [1, 2, 3, 4])
+    assert asked == [1, 2]
     pool.close()

@@ -13,13 +13,14 @@ import pytest
 
 import imgmove
 from imgmove.endpoints.factory import Endpoints
-from imgmove.endpoints.layout import Layout
-from imgmove.errors import UsageError
+from imgmove.endpoints.layout import Layout, blob_path
+from imgmove.errors import ContentError, UsageError
 from imgmove.model.location import parse_location
 from imgmove.settings import Settings
 from imgmove.stages.copy import copy
 from imgmove.stages.report import CopyReport
 from imgmove.wire.files import LocalFiles
+from tests.endpoints.archive.tars import Item, layout_items, tar_with
 from tests.images import build_artifact, build_image, docker_archive
 from tests.quirks import Drop, Quirks, RegistryServer
 
@@ -170,3 +171,26 @@ def test_a_pipe_needs_no_temporary_files(
     folder.chmod(0o500)
     monkeypatch.setattr("tempfile.tempdir", str(folder / "absent"))
     assert piped(quick, new_archive, f"{registry.host}/app:1").images[0].status == "copied"
+
+
+@pytest.mark.parametrize("which", ["layer", "manifest"])
+@pytest.mark.parametrize("is_there", [False, True])
+def test_another_copy_of_a_blob_must_be_the_same(
+    which: str, is_there: bool, quick: Settings, registry: RegistryServer, tmp_path: Path
+) -> None:
+    image = build_image([{"a": BIG[:300_000]}])
+    node = image.nodes[0]
+    layer = node.children[1].digest
+    content = node.content if which == "manifest" else image.blobs[layer]
+    name = blob_path(node.descriptor.digest if which == "manifest" else layer)
+    parts = list(layout_items(image, "app:1"))
+    if is_there:
+        (tmp_path / "first.tar").write_bytes(tar_with(*parts))
+        piped(quick, tmp_path / "first.tar", f"{registry.host}/app:1").raise_failures()
+    (tmp_path / "same.tar").write_bytes(tar_with(*parts[:-2], Item(name, content), *parts[-2:]))
+    piped(quick, tmp_path / "same.tar", f"{registry.host}/app:1").raise_failures()
+    for wrong in (content.replace(b"a", b"b", 1), content[:-1]):
+        (tmp_path / "wrong.tar").write_bytes(tar_with(*parts[:-2], Item(name, wrong), *parts[-2:]))
+        with pytest.raises(ContentError):
+            piped(quick, tmp_path / "wrong.tar", f"{registry.host}/app:2")
+        assert "2" not in registry.storage.make("app").tags()

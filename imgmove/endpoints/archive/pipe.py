@@ -114,6 +114,8 @@ class ArchivePipe:
         if member.size <= LARGEST_MANIFEST and peek.start.lstrip()[:1] in (b"{", b"["):
             content = peek.read()
             if _is_document(content):
+                if digest is not None and Digest.of(content, digest.algorithm) != digest:
+                    raise DigestMismatch(f"{self._label}: {digest.short} has other content than its digest says")
                 self._keep(name, content)
                 return
             peek = PeekReader(BytesReader(content), TAR_BLOCK)
