@@ -12,6 +12,7 @@ from imgmove.errors import ImgmoveError, UsageError
 from imgmove.model.descriptor import Descriptor
 from imgmove.model.digest import Digest
 from imgmove.model.location import EngineLocation, Location, PipeLocation, RegistryLocation, RegistryPrefix
+from imgmove.model.manifest import Manifest
 from imgmove.model.reference import Reference
 from imgmove.ports import Destination, ImageLister, NamedImage, Source, TagLister
 from imgmove.stages.session import Session
@@ -36,19 +37,25 @@ class Stock:
 
 @dataclass
 class _Shelf:
-    """A repository, or a whole file, and its images."""
+    """A repository, or a whole file or engine, and its images.
+
+    Attributes:
+        keeps_configs: whether configs may be left out; an engine is asked for images by their configs, which every
+            bundle for it has to carry.
+    """
 
     place: Source
     repository: str
     images: Sequence[NamedImage]
     label: str
+    keeps_configs: bool = True
 
 
 def take_stock(session: Session, location: Location) -> Stock:
     """Asks a place for everything that it holds.
 
     Args:
-        location: a registry or a prefix in it (``HOST/``, ``HOST/PATH/``), a repository, a layout or an archive.
+        location: a registry or a prefix in it (``HOST/``, ``HOST/PATH/``), a repository, a layout, an archive, or a containerd.
 
     Raises:
         UsageError: the place has no list of what it holds.
@@ -61,7 +68,7 @@ def take_stock(session: Session, location: Location) -> Stock:
         for image in shelf.images:
             names = [f"{shelf.label}{name}" for name in image.names] or [str(image.descriptor.digest)]
             try:
-                blobs = _present(session, shelf.place, image.descriptor)
+                blobs = _present(session, shelf.place, image.descriptor, with_configs=shelf.keeps_configs)
             except ImgmoveError as error:
                 skipped.append(f"{names[0]}: {error.message}")
                 continue
@@ -73,12 +80,14 @@ def take_stock(session: Session, location: Location) -> Stock:
     return Stock(Holdings(str(location), images, blobs_held), skipped)
 
 
-def _present(session: Session, place: Source, root: Descriptor) -> Sequence[Descriptor]:
+def _present(session: Session, place: Source, root: Descriptor, *, with_configs: bool) -> Sequence[Descriptor]:
     """The blobs below a root that are there, whatever its manifests say."""
     has = place.has if isinstance(place, Destination) else None
     found = verify(place, root, session.pool, with_referrers=True, has=has)
-    missing = {fault.descriptor.digest for fault in found.faults}
-    return [blob for blob in found.blobs if blob.digest not in missing]
+    left_out = {fault.descriptor.digest for fault in found.faults}
+    if not with_configs:
+        left_out |= {node.config.digest for node in found.nodes if isinstance(node, Manifest) and node.config}
+    return [blob for blob in found.blobs if blob.digest not in left_out]
 
 
 def _shelves(session: Session, location: Location) -> Iterator[_Shelf]:
@@ -97,13 +106,14 @@ def _shelves(session: Session, location: Location) -> Iterator[_Shelf]:
             f"{location}: docker and podman do not keep blobs as they came, so they can't list them",
             hint="the receipt of bundle load serves as well",
         )
-    location = session.endpoints.looked_up(location)
+    if not isinstance(location, EngineLocation):
+        location = session.endpoints.looked_up(location)
     if isinstance(location, PipeLocation):
         raise UsageError("an inventory is of a place, not of a pipe")
     source = session.endpoints.source(location)
     if not isinstance(source, ImageLister) or not isinstance(source, Source):
         raise UsageError(f"{location} has no list of what it holds")
-    yield _Shelf(source, "", source.images(), "")
+    yield _Shelf(source, "", source.images(), "", keeps_configs=not isinstance(location, EngineLocation))
 
 
 def _repository(session: Session, location: RegistryLocation) -> _Shelf:

@@ -118,7 +118,7 @@ def test_skopeo_reads_a_bundle(newer: bool, bundle: Path, desk: Desk) -> None:
     assert one == two
 
 
-@pytest.mark.parametrize("name", ["docker20", "podman4", "containerd1"])
+@pytest.mark.parametrize("name", ["docker20", "docker26", "docker26_containerd", "podman4", "containerd1"])
 def test_engines_read_a_bundle_and_pull_from_it(
     name: str, bundle: Path, desk: Desk, request: pytest.FixtureRequest
 ) -> None:
