@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from bench import bundle, mirror
+from bench import bundle, mirror, ssh
 from bench.growth import Growth, Meadow, draw
 from bench.images import build, noise, real_layers, tiny_files
 from bench.measure import Cost, Costs, in_turns, run_once
@@ -151,6 +151,9 @@ def _measured(place: Ground, arguments: argparse.Namespace, is_wanted: Callable[
     for passes in filter(lambda row: is_wanted(row.name), mirror.MIRROR_ROWS):
         costs = mirror.measure(passes, place.folder, place.environment, min(arguments.rounds, 2))
         yield Measured(passes.name, costs, passes.target)
+    for way in filter(lambda row: is_wanted(row.name), ssh.SSH_ROWS):
+        costs = ssh.measure(way, place.folder, place.environment, arguments.rounds)
+        yield Measured(way.name, costs, way.target, not way.round_trip)
     name = f"bundle of {arguments.bundle_gib} GiB, beside copying and hashing its blobs"
     if is_wanted(name):
         size = arguments.bundle_gib << 30

@@ -23,6 +23,7 @@ _VERSIONS = {
     "oras": ("oras", "version"),
     "umoci": ("umoci", "--version"),
     "docker-registry": ("docker-registry", "--version"),
+    "ssh": ("ssh", "-V"),
 }
 
 
