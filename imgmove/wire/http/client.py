@@ -111,7 +111,7 @@ class HttpClient:
         self._proxies = proxies or ProxyRules()
         self._tls_for = tls_for
         self._lock = threading.Lock()
-        self._lanes = Lanes(most_for, dial=dial)
+        self._lanes = Lanes(most_for, stall=timeout, dial=dial)
         self._contexts: dict[TlsFiles, object] = {}
 
     def request(

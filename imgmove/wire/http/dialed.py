@@ -12,9 +12,13 @@ Dial = Callable[[str, int], Any]
 """Connects to a host and port; what it gives has the methods of a socket."""
 
 
+def pool_classes(dial: Dial) -> dict[str, Any]:
+    """urllib3's pools by scheme, whose connections are made by ``dial``."""
+    return {scheme: functools.partial(pool, dial=dial) for scheme, pool in _pool_classes().items()}
+
+
 @functools.cache
-def pool_classes() -> tuple[Any, Any]:
-    """urllib3's pools for HTTP and HTTPS, whose connections are made by the ``dial`` that they are given."""
+def _pool_classes() -> dict[str, Any]:
     from urllib3.connection import HTTPConnection
     from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
     from urllib3.util.ssltransport import SSLTransport
@@ -55,4 +59,4 @@ def pool_classes() -> tuple[Any, Any]:
             if conn.sock is None:
                 conn.connect()
 
-    return Plain, Secure
+    return {"http": Plain, "https": Secure}

@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from imgmove.errors import NetworkError
-from imgmove.wire.http.dialed import Dial, pool_classes
+from imgmove.wire.http import dialed, patient
+from imgmove.wire.http.dialed import Dial
 
 if TYPE_CHECKING:
     import requests
@@ -38,10 +39,10 @@ class Lane:
         is_fresh: no request has been answered on it yet.
     """
 
-    def __init__(self, key: Key, dial: Dial | None = None) -> None:
+    def __init__(self, key: Key, stall: float, dial: Dial | None = None) -> None:
         self.key = key
         self.is_fresh = True
-        self._adapter: HTTPAdapter = _adapter_class()(key[2], dial)
+        self._adapter: HTTPAdapter = _adapter_class()(key[2], stall, dial)
 
     def send(
         self,
@@ -57,7 +58,7 @@ class Lane:
 
         Args:
             body: needs its length among the headers, or is sent in chunks.
-            timeout: seconds for the connection, and for each wait after that.
+            timeout: seconds for the connection, and for each wait for an answer.
 
         Raises:
             requests.RequestException: it could not be sent or was not answered.
@@ -86,6 +87,7 @@ class Lanes:
     Args:
         most_for: how many lanes may lead to ``HOST[:PORT]``; None for any number.
         patience: seconds to wait for a lane to be given back.
+        stall: seconds without progress after which sending fails.
         dial: makes the connections; None for the system's sockets.
     """
 
@@ -93,9 +95,11 @@ class Lanes:
         self,
         most_for: Callable[[str], int | None] = lambda _: None,
         patience: float = 600.0,
+        stall: float = 60.0,
         dial: Dial | None = None,
     ) -> None:
         self._dial = dial
+        self._stall = stall
         self._most_for = most_for
         self._patience = patience
         self._lock = threading.Condition()
@@ -124,7 +128,7 @@ class Lanes:
                     raise NetworkError(f"all {most} connections to {key[1]} were busy for {self._patience:.0f} s")
             self._counts[key[1]] += 1
         try:
-            lane = Lane(key, self._dial)
+            lane = Lane(key, self._stall, self._dial)
         except BaseException:
             with self._lock:
                 self._counts[key[1]] -= 1
@@ -174,19 +178,20 @@ def _adapter_class() -> Any:
     class Adapter(HTTPAdapter):
         """Connections with our own TLS context, onto which requests would otherwise load its bundle of authorities."""
 
-        def __init__(self, context: object, dial: Dial | None) -> None:
+        def __init__(self, context: object, stall: float, dial: Dial | None) -> None:
             self._context = context
-            self._dial = dial
+            self._pools = patient.pool_classes(stall) if dial is None else dialed.pool_classes(dial)
             self._pool: Any = None
             super().__init__(pool_connections=1, pool_maxsize=1)
 
         def init_poolmanager(self, *words: Any, **options: Any) -> None:
             super().init_poolmanager(*words, **options)
-            if self._dial is not None:
-                pools = zip(("http", "https"), pool_classes(), strict=True)
-                self.poolmanager.pool_classes_by_scheme = {
-                    scheme: functools.partial(pool, dial=self._dial) for scheme, pool in pools
-                }
+            self.poolmanager.pool_classes_by_scheme = self._pools
+
+        def proxy_manager_for(self, *words: Any, **options: Any) -> Any:
+            manager = super().proxy_manager_for(*words, **options)
+            manager.pool_classes_by_scheme = self._pools
+            return manager
 
         def get_connection_with_tls_context(self, request: Any, *arguments: Any, **named: Any) -> Any:
             """Finds the way to the server once: all requests of a lane go to the same."""
