@@ -150,6 +150,7 @@ class _Connection:
         self._proxy = proxy
         self._client = client
         self._is_faulty = False
+        self._last: Way = "up"
 
     async def carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, way: Way) -> None:
         """Carries one way until it ends, or until it is time for the fault."""
@@ -161,6 +162,7 @@ class _Connection:
                 await self._pass(writer, way, before)
                 passed += len(before)
                 data = await self._disturbed(data)
+            self._last = way
             await self._pass(writer, way, data)
             passed += len(data)
 
@@ -168,11 +170,14 @@ class _Connection:
         fault = self._proxy.planned(way)
         if fault is None or fault.kind != "idle" or not passed:
             return await reader.read(_BLOCK)
-        try:
-            return await asyncio.wait_for(reader.read(_BLOCK), 0.03)
-        except TimeoutError:
-            self._proxy.take_fault()
-            return b""
+        while True:
+            try:
+                return await asyncio.wait_for(reader.read(_BLOCK), 0.03)
+            except TimeoutError:
+                # Whoever sends something and waits for the answer is not idle.
+                if self._last == "down":
+                    self._proxy.take_fault()
+                    return b""
 
     async def _disturbed(self, data: bytes) -> bytes:
         fault = self._proxy.take_fault()
