@@ -24,6 +24,7 @@ class CountedLink:
         self.cut_after: int | None = None
         self.cuts = 0
         self._sockets: list[socket.socket] = []
+        self._frozen: set[socket.socket] = set()
         self._lock = threading.Lock()
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -43,6 +44,11 @@ class CountedLink:
                 each.shutdown(socket.SHUT_RDWR)
             each.close()
 
+    def freeze(self) -> None:
+        """Lets nothing through any more on the connections that there are, without ending them."""
+        with self._lock:
+            self._frozen.update(self._sockets)
+
     def _accept(self) -> None:
         with contextlib.suppress(OSError):
             while True:
@@ -56,11 +62,14 @@ class CountedLink:
     def _pass(self, one: socket.socket, other: socket.socket) -> None:
         with contextlib.suppress(OSError):
             while data := one.recv(1 << 16):
+                if one in self._frozen:
+                    return
                 other.sendall(data)
                 if self._is_enough(len(data)):
                     self.cut()
         with contextlib.suppress(OSError):
-            other.shutdown(socket.SHUT_WR)
+            if one not in self._frozen:
+                other.shutdown(socket.SHUT_WR)
 
     def _is_enough(self, count: int) -> bool:
         with self._lock:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import random
 import re
@@ -22,8 +21,10 @@ import pytest
 from imgmove.endpoints.layout import Layout
 from imgmove.wire.files import LocalFiles
 from imgmove.wire.files.remote import RemoteFiles
+from imgmove.wire.files.remote_streams import IN_FLIGHT
 from imgmove.wire.ssh import SshHosts
 from tests.images import BuiltImage, build_image
+from tests.real.counted_link import CountedLink
 from tests.real.fixtures import RealRegistry
 from tests.real.sshd import RealSshd, make_key, run_sshd
 
@@ -44,54 +45,21 @@ def make(folder: Path, image: BuiltImage, name: str) -> str:
     return f"oci:{folder}:{name}"
 
 
-class Counter:
-    """A TCP proxy that counts what goes through, both ways."""
-
-    def __init__(self, port: int) -> None:
-        self.count = 0
-        self._target = port
-        self._lock = threading.Lock()
-        self._server = socket.create_server(("127.0.0.1", 0))
-        self.port: int = self._server.getsockname()[1]
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def _accept(self) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                here, _ = self._server.accept()
-                threading.Thread(target=self._serve, args=(here,), daemon=True).start()
-
-    def _serve(self, here: socket.socket) -> None:
-        with here, socket.create_connection(("127.0.0.1", self._target)) as there:
-            back = threading.Thread(target=self._carry, args=(there, here), daemon=True)
-            back.start()
-            self._carry(here, there)
-            back.join()
-
-    def _carry(self, source: socket.socket, sink: socket.socket) -> None:
-        with contextlib.suppress(OSError):
-            while data := source.recv(1 << 16):
-                with self._lock:
-                    self.count += len(data)
-                sink.sendall(data)
-        for end in (source, sink):
-            with contextlib.suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
-
-    def close(self) -> None:
-        self._server.close()
-
-
 @contextmanager
-def counted(sshd: RealSshd) -> Iterator[tuple[RealSshd, Counter]]:
+def counted(sshd: RealSshd) -> Iterator[tuple[RealSshd, CountedLink]]:
     """The same host by way of a counter."""
-    counter = Counter(sshd.port)
-    known = sshd.folder / f"known{counter.port}"
-    known.write_text(sshd.known_hosts.read_text().replace(f":{sshd.port} ", f":{counter.port} "))
+    counter = CountedLink(sshd.port)
     try:
-        yield replace(sshd, port=counter.port, known_hosts=known), counter
+        yield known_as(sshd, counter.port), counter
     finally:
         counter.close()
+
+
+def known_as(sshd: RealSshd, port: int) -> RealSshd:
+    """The same host by way of another port."""
+    known = sshd.folder / f"known{port}"
+    known.write_text(sshd.known_hosts.read_text().replace(f":{sshd.port} ", f":{port} "))
+    return replace(sshd, port=port, known_hosts=known)
 
 
 @pytest.mark.parametrize("kind", ["oci", "oci-archive"])
@@ -103,10 +71,10 @@ def test_only_what_is_missing_is_moved(sshd: RealSshd, environment: dict[str, st
     with counted(sshd) as (host, counter):
 
         def cost(*words: str) -> int:
-            counter.count = 0
+            counter.bytes = 0
             done = run(environment, host, "copy", "-q", *words)
             assert done.returncode == 0, done.stderr
-            return counter.count
+            return counter.bytes
 
         far = f"oci+ssh://{host.host}{tmp_path / 'far'}"
         cost(f"oci:{tmp_path / 'local'}:app:1", f"{far}:app:1")
@@ -138,7 +106,7 @@ def test_content_is_proven_where_it_lies(environment: dict[str, str], tmp_path: 
         assert done.returncode == 0, done.stderr
         # Whoever has no shell or no session for it reads.
         total = sum(len(content) for content in image.blobs.values())
-        assert counter.count > total if line else counter.count < 64 << 10
+        assert counter.bytes > total if line else counter.bytes < 64 << 10
         for file in place.glob("blobs/sha256/*") if kind == "oci" else [place]:
             if file.stat().st_size > 1 << 20:
                 with file.open("r+b") as opened:
@@ -188,6 +156,54 @@ def test_a_cut_connection_is_gone_on_with(tmp_path: Path, environment: dict[str,
         assert leftovers(tmp_path / "far") == []
 
 
+@pytest.mark.parametrize("writing", [True, False], ids=["writing", "reading"])
+def test_a_connection_that_falls_silent_is_gone_on_with(
+    tmp_path: Path, sshd: RealSshd, environment: dict[str, str], writing: bool
+) -> None:
+    local = make(tmp_path / "local", build_image(LAYERS), "app:1")
+    link = CountedLink(sshd.port)
+    try:
+        host = known_as(sshd, link.port)
+        far = f"oci+ssh://{host.host}{tmp_path / ('far' if writing else 'local')}:app:1"
+        words = (local, far) if writing else (far, f"oci:{tmp_path / 'far'}:app:1")
+        process = begin(environment, host, "--timeout", "1", "--limit-rate", "4M", *words)
+        while process.poll() is None and link.bytes < 5 << 20:
+            time.sleep(0.02)
+        link.freeze()
+        _, said = process.communicate()
+        assert process.returncode == 0, said
+    finally:
+        link.close()
+    done = run(environment, sshd, "verify", f"oci:{tmp_path / 'far'}:app:1")
+    assert done.returncode == 0, done.stderr
+
+
+def test_an_archive_on_another_host_is_gone_on_with(
+    tmp_path: Path, sshd: RealSshd, environment: dict[str, str]
+) -> None:
+    image = build_image(LAYERS)
+    local = make(tmp_path / "local", image, "app:1")
+    total = sum(len(content) for content in image.blobs.values())
+    link = CountedLink(sshd.port)
+    try:
+        host = known_as(sshd, link.port)
+        link.cut_after = total // 2
+        far = f"oci-archive+ssh://{host.host}{tmp_path / 'far.tar'}:app:1"
+        done = run(environment, host, "copy", "--limit-rate", "8M", local, far)
+        assert (done.returncode, link.cuts) == (0, 1), done.stderr
+        # Sent twice: what was under way when the line broke.
+        assert total < link.bytes < total + IN_FLIGHT + (1 << 20)
+        back = f"oci:{tmp_path / 'back'}:app:1"
+        link.bytes, link.cut_after = 0, total // 2
+        done = run(environment, host, "copy", "--limit-rate", "8M", far, back)
+        assert (done.returncode, link.cuts) == (0, 2), done.stderr
+        assert total < link.bytes < total + IN_FLIGHT + (1 << 20)
+    finally:
+        link.close()
+    assert run(environment, sshd, "verify", f"oci-archive:{tmp_path / 'far.tar'}", back).returncode == 0
+    assert leftovers(tmp_path) == []
+
+
 @pytest.mark.parametrize("kind", ["oci", "oci-archive"])
 def test_a_killed_run_is_gone_on_with(tmp_path: Path, sshd: RealSshd, environment: dict[str, str], kind: str) -> None:
     image = build_image([{"big": random.Random(9).randbytes(30 << 20)}])
@@ -209,7 +225,7 @@ def test_a_killed_run_is_gone_on_with(tmp_path: Path, sshd: RealSshd, environmen
         assert "taken over" in done.stderr
         if kind == "oci":
             # Sent anew: what was missing, and what may have been under way; what lies there is read once to be hashed.
-            assert counter.count < 33 << 20
+            assert counter.bytes < 33 << 20
     assert leftovers(tmp_path) == []
     check = run(environment, sshd, "verify", f"{kind}:{place}")
     assert check.returncode == 0, check.stderr

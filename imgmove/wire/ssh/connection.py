@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 _PROHIBITED = 1
 _LOOPBACK = "127.0.0.1"
 _TURN = 0.5
+_PROBE_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,9 +166,12 @@ class SshConnection:
         with self._opening, translated(self.name):
             try:
                 channel = begin(live)
+            except paramiko.ChannelException:
+                raise
             except (paramiko.SSHException, EOFError, OSError):
-                if live.is_active():
+                if live.is_active() and _answers(live, min(self.timeout, _PROBE_SECONDS)):
                     raise
+                live.close()
                 channel = begin(self._live())
             channel.settimeout(self.timeout)
             return channel
@@ -244,6 +248,19 @@ class SshConnection:
                     self._given_up = None if error.is_transient else error
                     raise
             return self._transport
+
+
+def _answers(transport: paramiko.Transport, seconds: float) -> bool:
+    """Whether a host still says anything, be it that it takes no session; a broken way may look like a living one."""
+    import paramiko
+
+    try:
+        transport.open_session(timeout=seconds).close()
+    except paramiko.ChannelException:
+        return True
+    except (paramiko.SSHException, EOFError, OSError):
+        return False
+    return True
 
 
 class RemoteListener:
