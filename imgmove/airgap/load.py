@@ -187,7 +187,7 @@ class _Loading:
             place=str(self._location),
             images=images,
             faults=[str(fault) for fault in volumes.faults] if volumes is not None else [],
-            totals=Totals.of([plan]),
+            totals=Totals.of(plan),
             is_signed=self._options.key is not None,
             is_dry_run=self._options.dry_run,
         )

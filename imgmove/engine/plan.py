@@ -70,6 +70,11 @@ class PlannedBlob:
     recipe: Recipe | None = None
     result: Descriptor | None = None
 
+    @property
+    def key(self) -> tuple[int, Digest, str]:
+        """The same for all that need the same done."""
+        return id(self.destination), self.descriptor.digest, self.recipe.name if self.recipe else ""
+
 
 @dataclass(frozen=True, slots=True)
 class PlannedTree:
@@ -124,8 +129,7 @@ class Plan:
         unique: dict[tuple[int, Digest, str], PlannedBlob] = {}
         for image in self.images:
             for blob in image.blobs():
-                key = (id(blob.destination), blob.descriptor.digest, blob.recipe.name if blob.recipe else "")
-                unique.setdefault(key, blob)
+                unique.setdefault(blob.key, blob)
         object.__setattr__(self, "_unique", tuple(unique.values()))
 
     def sparing(self, digests: Collection[Digest]) -> Plan:

@@ -59,6 +59,8 @@ class Pool:
                     self._idle -= 1
                 _, _, task = heapq.heappop(self._queue)
             task()
+            # An idle thread would keep alive all that its last task knew of.
+            del task
 
 
 class TaskGroup:

@@ -140,7 +140,7 @@ class _Transfer:
         nodes: dict[Digest, Node] = {}
         roots: list[NamedImage] = []
         for planned in (tree for image in images for tree in image.trees()):
-            results = {blob: self._results.get(_key(blob)) for blob in planned.blobs if blob.recipe}
+            results = {blob: self._results.get(blob.key) for blob in planned.blobs if blob.recipe}
             became = {blob.descriptor.digest: result for blob, result in results.items() if result is not None}
             if len(became) < len(results):
                 known = [blob.descriptor for image in images for blob in image.blobs() if not blob.recipe]
@@ -165,7 +165,7 @@ class _Transfer:
         """Converts for nobody first where sizes must be known before anything is written."""
         for blob in self._plan.blobs:
             if id(blob.destination) == id(destination) and blob.recipe:
-                self._results[_key(blob)] = self._mover.measure(blob, blob.recipe)
+                self._results[blob.key] = self._mover.measure(blob, blob.recipe)
 
     # --- blobs
 
@@ -176,7 +176,7 @@ class _Transfer:
                 self._group.spawn(partial(self._pull, item, item.image.move.destination), item.fail)
                 continue
             for blob in item.image.blobs():
-                waiting = self._users.setdefault(_key(blob), [])
+                waiting = self._users.setdefault(blob.key, [])
                 if not waiting:
                     chains.setdefault(_chain(blob), []).append(blob)
                 if item not in waiting:
@@ -198,7 +198,7 @@ class _Transfer:
         destinations: dict[int, SequentialDestination] = {}
         for chain in chains:
             blob = chain[0]
-            result = self._results.get(_key(blob), blob.descriptor)
+            result = self._results.get(blob.key, blob.descriptor)
             by_digest[id(blob.destination), result.digest] = chain
             assert isinstance(blob.destination, SequentialDestination)
             destinations[id(blob.destination)] = blob.destination
@@ -221,11 +221,11 @@ class _Transfer:
             if blob.fate == "present":
                 result = blob.result or blob.descriptor
             else:
-                result = self._mover.move(blob, mount_from=holder, measured=self._results.get(_key(blob)))
+                result = self._mover.move(blob, mount_from=holder, measured=self._results.get(blob.key))
             self._arrived(blob, result)
             if isinstance(blob.destination, BlobMounter):
                 holder = blob.destination.repository
-            for item in self._users[_key(blob)]:
+            for item in self._users[blob.key]:
                 self._blob_is_done(item, blob, result)
 
     def _chain_failed(
@@ -234,12 +234,12 @@ class _Transfer:
         error: BaseException,
     ) -> None:
         for blob in chain:
-            for item in self._users[_key(blob)]:
+            for item in self._users[blob.key]:
                 item.fail(error)
 
     def _why_unwanted(self, blob: PlannedBlob) -> BaseException | None:
         """What ended the first of the images that need a blob, when none of them goes on."""
-        errors = [item.error for item in self._users.get(_key(blob), ())]
+        errors = [item.error for item in self._users.get(blob.key, ())]
         return errors[0] if errors and all(error is not None for error in errors) else None
 
     def _arrived(self, blob: PlannedBlob, result: Descriptor) -> None:
@@ -307,10 +307,6 @@ class _Transfer:
             )
         except ImgmoveError as error:
             raise error.on("destination") from error.__cause__
-
-
-def _key(blob: PlannedBlob) -> _Key:
-    return id(blob.destination), blob.descriptor.digest, blob.recipe.name if blob.recipe else ""
 
 
 def _chain(blob: PlannedBlob) -> tuple[object, Digest, str]:

@@ -11,7 +11,7 @@ from imgmove.mirror.check import Checked, Place, put_under
 from imgmove.mirror.work import Item, Learned, Record, Result, Work
 from imgmove.model.digest import Digest
 from imgmove.ports import NameResolver
-from imgmove.stages.copy import move
+from imgmove.stages.move import move
 from imgmove.stages.naming import Origin, Target
 from imgmove.stages.options import CopyOptions
 from imgmove.stages.report import CopyReport, ImageReport

@@ -6,27 +6,21 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from imgmove.engine.pipe import Piping, move_pipe
-from imgmove.engine.plan import Plan, PlannedImage
-from imgmove.engine.planner import make_plan
-from imgmove.engine.transfer import Outcome, transfer
 from imgmove.errors import DigestMismatch, UsageError
-from imgmove.model.digest import Digest
 from imgmove.model.location import EngineLocation, Location, PipeLocation, RegistryLocation, RegistryPrefix
 from imgmove.ports import (
-    BlobMounter,
-    Compression,
     Destination,
     Knowledge,
     NamedImage,
     Note,
-    PullingDestination,
     SequentialSource,
     Source,
 )
 from imgmove.stages.bases import KnownBases, find_bases
-from imgmove.stages.naming import Origin, Target, Targets, find_origins, move_of, own_reference
+from imgmove.stages.move import made_up, move
+from imgmove.stages.naming import Origin, Target, Targets, find_origins, own_reference
 from imgmove.stages.options import CopyOptions
-from imgmove.stages.report import CopyReport, ImageReport, Status, Totals
+from imgmove.stages.report import CopyReport, ImageReport, Totals
 from imgmove.stages.session import Session
 
 _REGISTRIES = (RegistryLocation, RegistryPrefix)
@@ -153,50 +147,6 @@ def _check(sources: Sequence[Location], destinations: Sequence[Location], option
             raise UsageError(f"--all-tags takes repositories without a tag, not {location}")
 
 
-def move(
-    session: Session,
-    pairs: Sequence[tuple[Origin, Target]],
-    options: CopyOptions,
-    *,
-    knowledge: Knowledge | None = None,
-) -> CopyReport:
-    """Plans and moves images whose places are known; see `copy`.
-
-    Args:
-        knowledge: instead of what is known in general.
-    """
-    knowledge = knowledge or session.knowledge
-    # Destinations that want other conversions have plans of their own.
-    reports: dict[int, ImageReport] = {}
-    plans: list[Plan] = []
-    for made_up in ("gzip", None):
-        chosen = [number for number, (_, target) in enumerate(pairs) if _made_up(target.destination) == made_up]
-        if not chosen:
-            continue
-        targets = [pairs[number][1] for number in chosen]
-        plan = make_plan(
-            [move_of(*pairs[number]) for number in chosen],
-            options.choice,
-            session.pool,
-            conversions=options.conversions(session.codec, made_up),
-            knowledge=knowledge,
-        )
-        plan = Plan([_checked(*item) for item in zip(plan.images, targets, strict=True)], plan.conversions)
-        plans.append(plan)
-        if options.dry_run:
-            made = [_planned(*item) for item in zip(plan.images, targets, strict=True)]
-        else:
-            outcomes = transfer(plan, session.pool, knowledge=knowledge)
-            made = [_reported(*item) for item in zip(outcomes, targets, strict=True)]
-        reports.update(zip(chosen, made, strict=True))
-    return CopyReport(
-        [reports[number] for number in range(len(pairs))],
-        Totals.of(plans),
-        is_dry_run=options.dry_run,
-        plans=tuple(plans),
-    )
-
-
 def _is_saved(source: Location) -> bool:
     """Whether it is an engine that hands out archives, rather than each blob by itself."""
     return isinstance(source, EngineLocation) and source.engine != "containerd"
@@ -216,46 +166,6 @@ def _new_digests(session: Session, sources: Sequence[Location]) -> list[Note]:
         for source in sources
         if isinstance(source, EngineLocation) and not session.endpoints.engines.keeps_manifests(source)
     ]
-
-
-def _made_up(destination: Destination | PullingDestination) -> Compression | None:
-    """Registries get layers gzipped that come without a manifest; files keep them as they are."""
-    return "gzip" if isinstance(destination, BlobMounter) else None
-
-
-def _checked(image: PlannedImage, target: Target) -> PlannedImage:
-    """Refuses an image whose digest is not the one that the destination's name demands."""
-    if target.digest is None or image.root is None or image.root.digest == target.digest:
-        return image
-    error = DigestMismatch(f"{image.move.label} is {image.root.digest}, not {target.digest} as {target.label} demands")
-    return PlannedImage(image.move, image.root, None, error=error)
-
-
-def _planned(image: PlannedImage, target: Target) -> ImageReport:
-    if image.error is not None:
-        return ImageReport(image.move.label, target.label, None, "failed", image.error)
-    digest = image.root.digest if image.root and not any(blob.recipe for blob in image.blobs()) else None
-    return _counted(image, target, digest, "planned")
-
-
-def _reported(outcome: Outcome, target: Target) -> ImageReport:
-    image = outcome.image
-    if outcome.error is not None:
-        return ImageReport(image.move.label, target.label, None, "failed", outcome.error)
-    return _counted(image, target, outcome.descriptor.digest if outcome.descriptor else None, "copied")
-
-
-def _counted(image: PlannedImage, target: Target, digest: Digest | None, status: Status) -> ImageReport:
-    blobs = {blob.descriptor.digest: blob for blob in image.blobs()}.values()
-    return ImageReport(
-        image.move.label,
-        target.label,
-        digest,
-        "present" if image.is_present and not image.referrers else status,
-        referrers=len(image.referrers),
-        size=sum(blob.descriptor.size for blob in blobs),
-        bytes_sent=sum(blob.descriptor.size for blob in blobs if blob.fate == "send"),
-    )
 
 
 # --- from a pipe
@@ -286,7 +196,7 @@ def _copy_pipe(
         destination=destination,
         names=names,
         run=session.run,
-        conversions=options.conversions(session.codec, _made_up(destination)),
+        conversions=options.conversions(session.codec, made_up(destination)),
         knowledge=session.knowledge,
         referrers=options.referrers,
     )

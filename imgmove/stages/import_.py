@@ -24,7 +24,7 @@ from imgmove.model.location import Location, PipeLocation
 from imgmove.model.manifest import Manifest, Node
 from imgmove.model.platform import Platform
 from imgmove.ports import Compression, Destination, NamedImage, Note, OutlinedDestination, SequentialDestination, Source
-from imgmove.stages.copy import move
+from imgmove.stages.move import move
 from imgmove.stages.naming import Origin, Target, Targets, find_origins
 from imgmove.stages.options import CopyOptions, WantedCompression
 from imgmove.stages.report import CopyReport, ImageReport, Totals

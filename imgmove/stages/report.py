@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from imgmove.engine.plan import Plan, PlannedBlob
+from imgmove.engine.plan import Fate, Plan, PlannedBlob
 from imgmove.errors import ImgmoveError, SomeFailed
 from imgmove.model.digest import Digest
 
@@ -71,17 +71,11 @@ class Totals:
     is_exact: bool = True
 
     @classmethod
-    def of(cls, plans: Sequence[Plan]) -> Totals:
-        """What plans come to."""
-        fates = Counter(blob.fate for plan in plans for blob in plan.blobs)
-        return cls(
-            blobs_sent=fates["send"],
-            bytes_sent=sum(plan.bytes_to_send for plan in plans),
-            blobs_mounted=fates["mount"],
-            blobs_present=fates["present"],
-            bytes_present=sum(plan.bytes_present for plan in plans),
-            is_exact=all(plan.is_exact for plan in plans),
-        )
+    def of(cls, plan: Plan) -> Totals:
+        """What a plan comes to."""
+        tally = Tally()
+        tally.add(plan)
+        return tally.totals()
 
     def to_json(self) -> dict[str, object]:
         """The JSON form."""
@@ -95,6 +89,46 @@ class Totals:
         }
 
 
+class Tally:
+    """Counts over plans that follow one another; a blob that several of them have counts in the first.
+
+    Args:
+        keeps_blobs: whether `blobs` is wanted.
+
+    Attributes:
+        blobs: those that were counted.
+    """
+
+    def __init__(self, *, keeps_blobs: bool = False) -> None:
+        self.blobs: list[PlannedBlob] = []
+        self._keeps_blobs = keeps_blobs
+        self._seen: set[tuple[int, Digest, str]] = set()
+        self._counts: Counter[Fate] = Counter()
+        self._bytes: Counter[Fate] = Counter()
+        self._is_exact = True
+
+    def add(self, plan: Plan) -> None:
+        """Counts what is new in a plan."""
+        self._is_exact = self._is_exact and plan.is_exact
+        for blob in plan.blobs:
+            if blob.key not in self._seen:
+                self._seen.add(blob.key)
+                self._counts[blob.fate] += 1
+                self._bytes[blob.fate] += blob.descriptor.size
+                self.blobs += [blob] if self._keeps_blobs else []
+
+    def totals(self) -> Totals:
+        """What it came to."""
+        return Totals(
+            blobs_sent=self._counts["send"],
+            bytes_sent=self._bytes["send"],
+            blobs_mounted=self._counts["mount"],
+            blobs_present=self._counts["present"],
+            bytes_present=self._bytes["present"] + self._bytes["mount"],
+            is_exact=self._is_exact,
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class CopyReport:
     """The result of a command that moves images.
@@ -102,13 +136,16 @@ class CopyReport:
     Attributes:
         images: one for each image and destination, in the order asked for.
         totals: over all of them; for a dry run, what would be.
-        plans: what the totals were counted from; none after moving from a pipe, which can't be planned.
+        plans: what the totals were counted from; none after moving from a pipe, which can't be planned, or so many
+            images that their plans had to be forgotten one after another.
+        blobs: what would become of each blob, after a dry run.
     """
 
     images: Sequence[ImageReport]
     totals: Totals
     is_dry_run: bool = False
     plans: Sequence[Plan] = ()
+    blobs: Sequence[PlannedBlob] = ()
 
     def raise_failures(self) -> None:
         """Raises what the command's exit status should be made of.
@@ -138,7 +175,7 @@ class CopyReport:
             "totals": self.totals.to_json(),
         }
         if self.is_dry_run:
-            value["blobs"] = [_blob_json(blob) for plan in self.plans for blob in plan.blobs]
+            value["blobs"] = [_blob_json(blob) for blob in self.blobs]
         return value
 
 

@@ -1,0 +1,130 @@
+"""Planning and moving images whose places are known: the part of a copy that others need too."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from imgmove.engine.plan import Plan, PlannedImage
+from imgmove.engine.planner import make_plan
+from imgmove.engine.transfer import Outcome, transfer
+from imgmove.errors import DigestMismatch
+from imgmove.model.digest import Digest
+from imgmove.ports import (
+    BlobMounter,
+    Compression,
+    Destination,
+    Knowledge,
+    OutlinedDestination,
+    PullingDestination,
+)
+from imgmove.stages.naming import Origin, Target, move_of
+from imgmove.stages.options import CopyOptions
+from imgmove.stages.report import CopyReport, ImageReport, Status, Tally
+from imgmove.stages.session import Session
+
+MOST_TOGETHER = 200
+"""Images whose plans are held at a time, as one of many platforms takes some 100 KB."""
+
+
+def move(
+    session: Session,
+    pairs: Sequence[tuple[Origin, Target]],
+    options: CopyOptions,
+    *,
+    knowledge: Knowledge | None = None,
+) -> CopyReport:
+    """Plans and moves images whose places are known.
+
+    Args:
+        knowledge: instead of what is known in general.
+    """
+    knowledge = knowledge or session.knowledge
+    reports: dict[int, ImageReport] = {}
+    plans: list[Plan] = []
+    tally = Tally(keeps_blobs=options.dry_run)
+    for kind, batch in _batches([target for _, target in pairs]):
+        targets = [pairs[number][1] for number in batch]
+        plan = make_plan(
+            [move_of(*pairs[number]) for number in batch],
+            options.choice,
+            session.pool,
+            conversions=options.conversions(session.codec, kind),
+            knowledge=knowledge,
+        )
+        plan = Plan([_checked(*item) for item in zip(plan.images, targets, strict=True)], plan.conversions)
+        if options.dry_run:
+            made = [_planned(*item) for item in zip(plan.images, targets, strict=True)]
+        else:
+            outcomes = transfer(plan, session.pool, knowledge=knowledge)
+            made = [_reported(*item) for item in zip(outcomes, targets, strict=True)]
+            del outcomes
+        reports.update(zip(batch, made, strict=True))
+        tally.add(plan)
+        plans += [plan] if len(pairs) <= MOST_TOGETHER else []
+    return CopyReport(
+        [reports[number] for number in range(len(pairs))],
+        tally.totals(),
+        is_dry_run=options.dry_run,
+        plans=tuple(plans),
+        blobs=tally.blobs,
+    )
+
+
+def _batches(targets: Sequence[Target]) -> Iterator[tuple[Compression | None, Sequence[int]]]:
+    """Numbers of images that are planned together, and how layers without a manifest are compressed there.
+
+    Destinations that want other conversions have plans of their own, and an archive has a single one.
+    """
+    kinds: tuple[Compression | None, ...] = ("gzip", None)
+    for kind in kinds:
+        chosen = [number for number, target in enumerate(targets) if made_up(target.destination) == kind]
+        if len(chosen) <= MOST_TOGETHER:
+            whole, apart = chosen, []
+        else:
+            is_whole = [isinstance(targets[number].destination, OutlinedDestination) for number in chosen]
+            whole = [number for number, together in zip(chosen, is_whole, strict=True) if together]
+            apart = [number for number, together in zip(chosen, is_whole, strict=True) if not together]
+        if whole:
+            yield kind, whole
+        for start in range(0, len(apart), MOST_TOGETHER):
+            yield kind, apart[start : start + MOST_TOGETHER]
+
+
+def made_up(destination: Destination | PullingDestination) -> Compression | None:
+    """Registries get layers gzipped that come without a manifest; files keep them as they are."""
+    return "gzip" if isinstance(destination, BlobMounter) else None
+
+
+def _checked(image: PlannedImage, target: Target) -> PlannedImage:
+    """Refuses an image whose digest is not the one that the destination's name demands."""
+    if target.digest is None or image.root is None or image.root.digest == target.digest:
+        return image
+    error = DigestMismatch(f"{image.move.label} is {image.root.digest}, not {target.digest} as {target.label} demands")
+    return PlannedImage(image.move, image.root, None, error=error)
+
+
+def _planned(image: PlannedImage, target: Target) -> ImageReport:
+    if image.error is not None:
+        return ImageReport(image.move.label, target.label, None, "failed", image.error)
+    digest = image.root.digest if image.root and not any(blob.recipe for blob in image.blobs()) else None
+    return _counted(image, target, digest, "planned")
+
+
+def _reported(outcome: Outcome, target: Target) -> ImageReport:
+    image = outcome.image
+    if outcome.error is not None:
+        return ImageReport(image.move.label, target.label, None, "failed", outcome.error)
+    return _counted(image, target, outcome.descriptor.digest if outcome.descriptor else None, "copied")
+
+
+def _counted(image: PlannedImage, target: Target, digest: Digest | None, status: Status) -> ImageReport:
+    blobs = {blob.descriptor.digest: blob for blob in image.blobs()}.values()
+    return ImageReport(
+        image.move.label,
+        target.label,
+        digest,
+        "present" if image.is_present and not image.referrers else status,
+        referrers=len(image.referrers),
+        size=sum(blob.descriptor.size for blob in blobs),
+        bytes_sent=sum(blob.descriptor.size for blob in blobs if blob.fate == "send"),
+    )
