@@ -17,7 +17,10 @@ Places:
   alpine:3.20, reg.example.com/app:1      a registry (docker's short names)
   oci:DIR[:NAME]                          an OCI layout in a folder
   oci-archive:FILE, docker-archive:FILE   a tar file; also ./FILE.tar, ./DIR
+  docker-daemon:NAME, podman:NAME, containerd:NAME    an engine
+  docker-daemon+ssh://HOST/NAME, oci+ssh://HOST/DIR   on another host
   -                                       an archive on stdin or stdout
+
 \b
 Examples:
   imgmove copy alpine:3.20 reg.example.com/mirror/alpine:3.20
@@ -79,11 +82,11 @@ def app_for(arguments: Sequence[str]) -> typer.Typer:
     """
     app = typer.Typer(
         name="imgmove",
-        help="Moves container images: between registries, tar archives and OCI layouts. "
-        "Sends only what the other side lacks, and never changes a digest unless asked.",
+        help="Moves container images: between registries, layouts, archives and engines, "
+        "here and over SSH. Sends only what the other side lacks, and never changes a "
+        "digest unless asked.",
         epilog=_EPILOG,
         add_completion=False,
-        no_args_is_help=True,
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
         context_settings=_CONTEXT,
@@ -102,7 +105,6 @@ def _bundle() -> typer.Typer:
     bundle = typer.Typer(
         name="bundle",
         help="Air-gap bundles: make, carry, check and load them.",
-        no_args_is_help=True,
         rich_markup_mode=None,
         context_settings=_CONTEXT,
     )

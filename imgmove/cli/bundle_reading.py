@@ -34,7 +34,7 @@ def inspect(
     running: Reaching,
     output: Output,
 ) -> None:
-    """Show what is in a bundle: images, platforms, sizes, signatures and SBOMs, licences."""
+    """Show a bundle's images, sizes, signatures and licences."""
     from imgmove.api.bundles import inspect_bundle
     from imgmove.cli.session import watched_session
 
@@ -60,7 +60,9 @@ def verify(
     running: Running,
     output: WatchedOutput,
 ) -> None:
-    """Hash every byte of a bundle, without a destination; missing and damaged volumes are named.
+    """Hash every byte of a bundle; no destination is needed.
+
+    Missing and damaged volumes are named.
 
     Receipts, inventories and requests can be verified too.
     """
@@ -106,7 +108,7 @@ def inventory(
     running: Running,
     output: WatchedOutput,
 ) -> None:
-    """List the blobs that a place really holds, for bundle create --have."""
+    """List the blobs that a place holds, for create --have."""
     location = parse_location(place)
     settings = make_settings(running, access.side())
     from imgmove.api.bundles import take_inventory

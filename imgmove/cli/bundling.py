@@ -54,7 +54,7 @@ def create(
     running: Running,
     output: WatchedOutput,
 ) -> None:
-    """Write images into a bundle, whole or just what the far side lacks.
+    """Write a bundle: whole images, or what a place lacks.
 
     Sizes, room and volumes are known before the first byte. The same images give the same bytes.
     """
@@ -118,7 +118,7 @@ def load(
     running: Running,
     output: WatchedOutput,
 ) -> None:
-    """Move the images of a bundle to where they are needed, and prove that they are there.
+    """Move a bundle's images to a place, and prove them there.
 
     Everything is checked before the destination sees it, and tags come last. Running it again goes on. What a delta
     takes to be there and is not is written into a request file, and the exit status is 3.
@@ -152,7 +152,7 @@ def keygen(
     *,
     output: Output,
 ) -> None:
-    """Make a pair of Ed25519 keys: one signs bundles, the other checks them."""
+    """Make a pair of Ed25519 keys, to sign bundles and check them."""
     from imgmove.airgap.keys import make_keys
 
     secret = b""

@@ -94,8 +94,10 @@ def _invoked(arguments: list[str]) -> int:
     from imgmove.cli.app import app_for
 
     command = typer.main.get_command(app_for(arguments))
+    # A group alone is a question.
+    given = [*arguments, "--help"] if arguments in ([], ["bundle"]) else arguments
     try:
-        result = command.main(arguments, prog_name="imgmove", standalone_mode=False)
+        result = command.main(given, prog_name="imgmove", standalone_mode=False)
     except typer.Exit as leaving:
         return leaving.exit_code
     except typer.Abort:

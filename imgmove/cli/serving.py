@@ -51,7 +51,7 @@ def serve(
     running: Reaching,
     output: Telling,
 ) -> None:
-    """Be a registry over a layout, archive or bundle, without unpacking it.
+    """Be a registry over a layout, archive or bundle as it is.
 
     Prints the address and answers until SIGINT or SIGTERM. Names in a layout are REPO:TAG; full names are served
     without their host, a bare tag under the folder's or file's own name. -v logs each request.

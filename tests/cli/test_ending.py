@@ -198,6 +198,10 @@ def test_help_fits_a_terminal(imgmove: Run) -> None:
         ran = imgmove(*words, "--help")
         assert ran.status == 0
         assert max(len(line) for line in ran.stdout.splitlines()) <= 80
+    for words in ((), ("bundle",)):
+        assert imgmove(*words) == imgmove(*words, "--help"), "a group alone is a question"
+        assert "..." not in imgmove(*words).stdout.replace("[ARGS]...", ""), "the summaries are whole"
+        assert "\b" not in imgmove(*words).stdout
     assert imgmove("--version").stdout.startswith("imgmove ")
 
 
