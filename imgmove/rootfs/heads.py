@@ -15,6 +15,9 @@ from imgmove.rootfs.tar import BLOCK, make_extension, number, padded
 FILE, OLD_FILE, LINK, SYMLINK, CHARACTER, BLOCK_DEVICE, FOLDER, FIFO, CONTIGUOUS = b"0\x001234567"
 """Type flags (POSIX, *ustar Interchange Format*)."""
 
+FILES = frozenset((FILE, OLD_FILE, CONTIGUOUS))
+"""Of what is a file, or a folder if its name ends with a slash."""
+
 SPARSE = ord("S")
 """GNU's old form of files with holes."""
 
@@ -25,6 +28,8 @@ LARGEST = 4 << 20
 """Bytes that a head may take; names and attributes of real files come to some thousand at most."""
 
 _LARGEST_EXTENSION = 1 << 20
+_LONGEST_PATH = 4096
+"""Bytes of a name, as of a path in Linux; the folders on the way to a longer one would take memory without end."""
 _SPARSE_NAME = b"GNU.sparse.name"
 _USTAR, _STAR = b"ustar\0", b"tar\0"
 
@@ -56,14 +61,18 @@ class Head:
             MalformedContent: no file can be called so.
         """
         given = self.records.get(_SPARSE_NAME) or self.records.get(b"path") or field_path(self.header)
-        if b"\0" in given:
-            raise MalformedContent("a member of a tar has a name with a zero byte in it")
-        return given
+        if len(given) > _LONGEST_PATH:
+            raise MalformedContent(f"a member of a tar has a name of {len(given)} bytes, more than any path may have")
+        return _without_zeros(given, "a name")
 
     @property
     def target(self) -> bytes:
-        """What a link points at."""
-        return self.records.get(b"linkpath") or _text(self.header[157:257])
+        """What a link points at.
+
+        Raises:
+            MalformedContent: no link can point there.
+        """
+        return _without_zeros(self.records.get(b"linkpath") or _text(self.header[157:257]), "a link's target")
 
     @property
     def stored_size(self) -> int:
@@ -180,6 +189,12 @@ def _sparse_tail(block: bytes, position: int, header: bytes) -> bytes | None:
         more = block[end + 504]
         end += BLOCK
     return block[begin:end]
+
+
+def _without_zeros(text: bytes, what: str) -> bytes:
+    if b"\0" in text:
+        raise MalformedContent(f"a member of a tar has {what} with a zero byte in it")
+    return text
 
 
 def _text(field: bytes) -> bytes:

@@ -8,12 +8,10 @@ from imgmove.errors import MalformedContent
 from imgmove.rootfs.heads import (
     BLOCK_DEVICE,
     CHARACTER,
-    CONTIGUOUS,
     FIFO,
-    FILE,
+    FILES,
     FOLDER,
     LINK,
-    OLD_FILE,
     SPARSE,
     SYMLINK,
     renamed,
@@ -23,8 +21,7 @@ from imgmove.rootfs.paths import Paths, plain, shown
 from imgmove.rootfs.scan import Verdict
 from imgmove.rootfs.tree import Tree
 
-_PLAIN = frozenset((FILE, OLD_FILE, CHARACTER, BLOCK_DEVICE, FIFO, CONTIGUOUS, SPARSE))
-_FILES = frozenset((FILE, OLD_FILE, CONTIGUOUS))
+_PLAIN = FILES | frozenset((CHARACTER, BLOCK_DEVICE, FIFO, SPARSE))
 _DOT = ord(".")
 _WHITEOUT = b".wh."
 _OPAQUE = b".wh..wh..opq"
@@ -121,8 +118,11 @@ class FirstReading:
 
     def _slashed(self, path: bytes, flag: int) -> Verdict:
         trimmed = path.rstrip(b"/")
-        # Before POSIX, a slash at the end was what told folders.
-        flag = FOLDER if flag in _FILES else flag
+        if flag in FILES:
+            # Before POSIX, a slash at the end was what told folders.
+            flag = FOLDER
+            if self.scan.size:
+                raise MalformedContent(f"the layer holds {shown(path)}, a folder with content of its own")
         if trimmed:
             return self._member(trimmed, flag)
         if flag != FOLDER or not path:

@@ -54,6 +54,8 @@ class SparseContent:
             if self._piece == len(self._pieces):
                 raise MalformedContent("a file with holes has more content than its map says")
             offset, length = self._pieces[self._piece]
+            if offset + length > self.size:
+                raise MalformedContent("a file with holes has content behind its end")
             part, data = data[: length - self._at], data[length - self._at :]
             if part:
                 found.append((offset + self._at, part))
@@ -62,6 +64,15 @@ class SparseContent:
                 self._piece += 1
                 self._at = 0
         return found
+
+    def finish(self) -> None:
+        """Says that nothing more is stored.
+
+        Raises:
+            MalformedContent: the map says that there is.
+        """
+        if self._pieces is None or any(length for _, length in self._pieces[self._piece :]):
+            raise MalformedContent("a file with holes has less content than its map says")
 
     def _read_map(self, data: bytes) -> bytes:
         """Reads the map that version 1.0 puts before the content; what follows it."""

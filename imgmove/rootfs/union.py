@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from imgmove.errors import ImgmoveError, MalformedContent
+from imgmove.errors import ImgmoveError, MalformedContent, Truncated
 from imgmove.ports import Reader
 from imgmove.rootfs.readings import FirstReading, SecondReading
 from imgmove.rootfs.scan import RawScan, Write, scan_all
@@ -59,7 +59,7 @@ def _read(layer: Layer, scan: RawScan) -> None:
     try:
         scan_all(scan, reader)
     except ImgmoveError as error:
-        if isinstance(error, MalformedContent) and layer.label not in error.message:
+        if isinstance(error, (MalformedContent, Truncated)) and layer.label not in error.message:
             error.message = f"{layer.label}: {error.message}"
         raise
     finally:

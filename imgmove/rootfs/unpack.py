@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from imgmove.errors import LocalError, MalformedContent
 from imgmove.rootfs.attributes import Attributes
-from imgmove.rootfs.heads import BLOCK_DEVICE, CHARACTER, FIFO, FOLDER, LINK, SYMLINK, Head
+from imgmove.rootfs.heads import BLOCK_DEVICE, CHARACTER, FIFO, FILES, FOLDER, LINK, SYMLINK, Head
 from imgmove.rootfs.paths import Paths, shown
 from imgmove.rootfs.scan import RawScan
 from imgmove.rootfs.sparse import SparseContent, is_sparse
@@ -56,6 +56,7 @@ class Unpacker:
         self._folder_heads: dict[bytes, Head] = {}
         self._file: _OpenFile | None = None
         self._paths = Paths()
+        self._devices: set[bytes] = set()
         self._scan = RawScan(self._member, self._content)
         self.left_out: Counter[str] = Counter()
 
@@ -90,8 +91,9 @@ class Unpacker:
     def _member(self, path: bytes, flag: int) -> bool | bytes:
         self._end_file()
         name, head = self._paths.name(path), self._scan.head
+        is_folder = flag == FOLDER or not name or (flag in FILES and path.endswith(b"/"))
         with self._explained(name):
-            if flag == FOLDER or not name:
+            if is_folder:
                 self._folder(name)
                 self._folder_heads[name] = head
                 return False
@@ -100,7 +102,7 @@ class Unpacker:
             if flag == LINK:
                 self._link(name, self._paths.name(head.target), parent)
             elif flag in (SYMLINK, CHARACTER, BLOCK_DEVICE, FIFO):
-                self._special(head, parent, base)
+                self._special(head, parent, name)
             else:
                 return self._begin_file(name, head, parent, base)
         return False
@@ -137,6 +139,7 @@ class Unpacker:
         try:
             with self._explained(file.name):
                 if file.sparse is not None:
+                    file.sparse.finish()
                     os.ftruncate(file.descriptor, file.sparse.size)
                 self._apply(file.head, file.descriptor)
         finally:
@@ -145,6 +148,9 @@ class Unpacker:
     def _link(self, name: bytes, target: bytes, parent: int) -> None:
         if target == name:
             raise MalformedContent(f"{shown(name)} is a hard link to itself")
+        if target in self._devices:
+            self._leave_out(name)
+            return
         base = name.rpartition(b"/")[2]
         folder, _, target_base = target.rpartition(b"/")
         # Leaving one folder for another closes the first.
@@ -157,10 +163,11 @@ class Unpacker:
         finally:
             os.close(own)
 
-    def _special(self, head: Head, parent: int, base: bytes) -> None:
+    def _special(self, head: Head, parent: int, name: bytes) -> None:
         if head.flag in (CHARACTER, BLOCK_DEVICE) and not self._is_root:
-            self.left_out["devices"] += 1
+            self._leave_out(name)
             return
+        base = name.rpartition(b"/")[2]
         with contextlib.suppress(FileNotFoundError):
             os.unlink(base, dir_fd=parent)
         attributes = Attributes.of(head)
@@ -178,6 +185,10 @@ class Unpacker:
         self._set_xattrs(attributes, f"/proc/self/fd/{parent}/".encode() + base)
         os.utime(base, ns=(attributes.accessed, attributes.modified), dir_fd=parent, follow_symlinks=False)
 
+    def _leave_out(self, device: bytes) -> None:
+        self._devices.add(device)
+        self.left_out["devices"] += 1
+
     def _apply(self, head: Head, descriptor: int) -> None:
         """Owner before mode and attributes, as changing it takes both away."""
         attributes = Attributes.of(head)
@@ -194,7 +205,7 @@ class Unpacker:
                     os.setxattr(where, name, value)
                 else:
                     os.setxattr(where, name, value, follow_symlinks=False)
-            except (AttributeError, OSError):
+            except (AttributeError, OSError, ValueError):
                 # Not every file system takes every attribute, and some are root's.
                 self.left_out["extended attributes"] += 1
 

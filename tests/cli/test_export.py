@@ -45,12 +45,13 @@ def test_what_is_roots_alone_is_left_out_with_one_note(open_folder: Path, enviro
         folder("shut", mode=0o555),
         Entry("shut/in", text="inside"),
         Entry("device", "character"),
+        Entry("same", "link", "device"),
     )
     place, tree = image_of(open_folder / "layout", tar), open_folder / "tree"
     words = [sys.executable, "-c", _AS_NOBODY, "export", place, "-C", str(tree)]
     ran = subprocess.run(words, capture_output=True, text=True, env=environment)
     why = "for want of rights or because the file system can't keep them"
-    assert ran.stderr == f"imgmove: left out, {why}: the owners, 1 extended attributes, 1 devices\n"
+    assert ran.stderr == f"imgmove: left out, {why}: the owners, 1 extended attributes, 2 devices\n"
     assert ran.returncode == 0
     assert sorted(os.listdir(tree)) == ["file", "shut"]
     assert (tree / "shut" / "in").read_text() == "inside"

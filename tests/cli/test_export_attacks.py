@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Run
-from tests.rootfs.layers import image_of
+from tests.rootfs.layers import Entry as PaxEntry
+from tests.rootfs.layers import image_of, tar_of
 
 Entry = tuple[str, bytes, str, int]
 """A name, a type flag of tar, a link's target or a file's content, and a mode."""
@@ -131,18 +132,55 @@ def test_nothing_outside_is_touched(attack: str, imgmove: Run, tmp_path: Path, o
     assert (tmp_path / "out.tar").exists() == (tarred.status == 0)
 
 
-@pytest.mark.parametrize("length", [255, 256, 5000])
-def test_names_longer_than_files_may_have(length: int, imgmove: Run, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("length", "status"), [(255, 0), (256, 1), (4096, 1), (4097, 4)])
+def test_names_longer_than_files_may_have(length: int, status: int, imgmove: Run, tmp_path: Path) -> None:
     place = image_of(tmp_path / "layout", tar([file("x" * length)], tmp_path))
     ran = imgmove("export", place, "-C", "target")
-    assert ran.status == (0 if length <= 255 else 1), ran.stderr
+    assert ran.status == status, ran.stderr
     assert "internal error" not in ran.stderr
 
 
 def test_folders_deeper_than_paths_may_be(imgmove: Run, tmp_path: Path) -> None:
-    place = image_of(tmp_path / "layout", tar([file("d/" * 3000 + "file")], tmp_path))
+    place = image_of(tmp_path / "layout", tar([file("d/" * 2000 + "file")], tmp_path))
     ran = imgmove("export", place, "-C", "target")
     # pytest's own way of tidying up does not reach so deep.
     subprocess.run(["rm", "-rf", tmp_path / "target"], check=True)
     assert ran.status in (0, 1), ran.stderr
     assert "internal error" not in ran.stderr
+
+
+_SIZE = "GNU.sparse.realsize"
+HOLES = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.name": "s", _SIZE: "100"}
+
+# What stands in one member that no file can be, and the status of unpacking it; a tar may hold some of it.
+ABSURD = {
+    "a name with a zero": (PaxEntry("x", pax={"path": "a\0b"}), 4),
+    "a name that no memory holds": (PaxEntry("x", pax={"path": "d/" * 100_000 + "f"}), 4),
+    "a link's target with a zero": (PaxEntry("x", "symlink", pax={"linkpath": "a\0b"}), 4),
+    "a hard link's target with a zero": (PaxEntry("x", "link", pax={"linkpath": "a\0b"}), 4),
+    "a folder with content": (PaxEntry("x/", text="evil"), 4),
+    "a size below nothing": (PaxEntry("x", pax={"size": "-5"}), 4),
+    "a size without end": (PaxEntry("x", pax={"size": "9" * 18}), 1),
+    "a time that is none": (PaxEntry("x", pax={"mtime": "nan"}), 4),
+    "an owner that nobody can be": (PaxEntry("x", pax={"uid": "9999999999"}), 4 if os.geteuid() == 0 else 0),
+    "an attribute with a zero in its name": (PaxEntry("x", pax={"SCHILY.xattr.user.a\0b": "x"}), 0),
+    "an attribute larger than may be": (PaxEntry("x", pax={"SCHILY.xattr.user.a": "x" * 200_000}), 0),
+    "holes without a map": (PaxEntry("x", pax=HOLES), 4),
+    "less content than the map says": (PaxEntry("x", text="1\n0\n9\n".ljust(512, "\0") + "evil", pax=HOLES), 4),
+    "content behind the end": (PaxEntry("x", text="1\n99\n4\n".ljust(512, "\0") + "evil", pax=HOLES), 4),
+    "holes larger than disks": (PaxEntry("x", text="0\n".ljust(512, "\0"), pax={**HOLES, _SIZE: "9" * 18}), 1),
+}
+
+
+@pytest.mark.parametrize("what", ABSURD)
+def test_what_no_file_can_be(what: str, imgmove: Run, tmp_path: Path) -> None:
+    entry, status = ABSURD[what]
+    place = image_of(tmp_path / "layout", tar_of(PaxEntry("first", text="x"), entry))
+    ran = imgmove("export", place, "-C", "target")
+    assert ran.status == status, ran.stderr
+    assert len(ran.stderr.splitlines()) <= 1, ran.stderr
+    assert "internal error" not in ran.stderr
+    assert status == 0 or "what is in target is not whole" in ran.stderr
+    tarred = imgmove("export", place, "-o", "out.tar")
+    assert tarred.status in (0, status)
+    assert (tmp_path / "out.tar").exists() == (tarred.status == 0)

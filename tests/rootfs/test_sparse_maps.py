@@ -8,7 +8,7 @@ from imgmove.errors import MalformedContent
 from imgmove.rootfs.heads import Head
 from imgmove.rootfs.sparse import SparseContent
 
-HEAD = Head({b"GNU.sparse.major": b"1", b"GNU.sparse.realsize": b"1000000"}, bytes(512), b"")
+HEAD = Head({b"GNU.sparse.major": b"1", b"GNU.sparse.realsize": b"4000000"}, bytes(512), b"")
 
 
 def stored(pieces: list[tuple[int, int]], content: bytes = b"") -> bytes:

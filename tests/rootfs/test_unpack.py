@@ -47,6 +47,11 @@ def test_attributes(tmp_path: Path) -> None:
     assert stat.S_IMODE((tmp_path / "x" / "a").stat().st_mode) == 0o750
 
 
+def test_a_slash_tells_folders_as_before_posix(tmp_path: Path) -> None:
+    unpack(tar_of(Entry("a/"), Entry("a/b", text="x")), tmp_path / "x")
+    assert (tmp_path / "x" / "a" / "b").read_text() == "x"
+
+
 @pytest.mark.parametrize("target", ["/etc", "..", "../outside", "b"])
 def test_links_are_never_followed(target: str, tmp_path: Path) -> None:
     (tmp_path / "outside").mkdir()
