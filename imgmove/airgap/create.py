@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
+from imgmove.airgap.documents import WantedImage
 from imgmove.airgap.known import FarSide, read_far_side
 from imgmove.airgap.lock import read_lock, write_lock
 from imgmove.airgap.options import CreateBundleOptions
@@ -15,7 +16,7 @@ from imgmove.engine.planner import make_plan
 from imgmove.engine.transfer import transfer
 from imgmove.errors import DigestMismatch, ImgmoveError, UsageError
 from imgmove.model.digest import Digest
-from imgmove.model.location import Location, PipeLocation, parse_location
+from imgmove.model.location import Location, PipeLocation, RegistryLocation, parse_location
 from imgmove.ports import Destination, Source
 from imgmove.stages.naming import Origin, find_origins
 from imgmove.stages.session import Session
@@ -68,13 +69,21 @@ def create(
 def _origins(session: Session, images: Sequence[Location], far_side: FarSide) -> Iterator[Origin]:
     locations = list(images)
     if not locations and far_side.request is not None:
-        locations = [parse_location(image.name) for image in far_side.request.images]
+        locations = [_requested(image) for image in far_side.request.images]
     if not locations:
         raise UsageError("no image is named", hint="imgmove bundle create -o FILE IMAGE...")
     for location in dict.fromkeys(locations):
         if isinstance(location, PipeLocation):
             raise UsageError("a bundle can't be made from a pipe", hint="write it to a file first")
         yield from find_origins(session.endpoints, session.endpoints.looked_up(location), every=False)
+
+
+def _requested(image: WantedImage) -> Location:
+    """Where an image that is asked for comes from: a paper from elsewhere may name registries, never files of ours."""
+    found = parse_location(image.name)
+    if not isinstance(found, RegistryLocation) or found.carrier is not None:
+        raise UsageError(f"the request asks for {image.name!r:.120}, which is in no registry", hint="name the images")
+    return found
 
 
 def _is_wanted(session: Session, origin: Origin, far_side: FarSide) -> bool:

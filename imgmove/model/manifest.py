@@ -151,6 +151,17 @@ def read_json(content: bytes, *, most: int = LARGEST_MANIFEST) -> object:
         document: object = json.loads(content)
     except (ValueError, RecursionError) as error:
         raise MalformedContent(f"not valid JSON: {str(error)[:100]}") from None
+    return _encodable(document) if b"\\u" in content or b"\xed" in content else document
+
+
+def _encodable(document: object) -> object:
+    """The document with a mark for each half of a surrogate pair, which JSON can write down and no file name or page can."""
+    text = json.dumps(document, ensure_ascii=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        replaced: object = json.loads(text.encode("utf-8", "replace"))
+        return replaced
     return document
 
 

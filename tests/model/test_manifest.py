@@ -13,7 +13,7 @@ from imgmove.errors import MalformedContent
 from imgmove.model import media_types
 from imgmove.model.descriptor import Descriptor
 from imgmove.model.digest import Digest
-from imgmove.model.manifest import Index, Manifest, digests_of_layers, parse_manifest, read_json_object
+from imgmove.model.manifest import Index, Manifest, digests_of_layers, parse_manifest, read_json, read_json_object
 from imgmove.model.platform import Platform
 from tests.conftest import FIXTURES
 
@@ -197,3 +197,10 @@ def test_an_index_of_very_many_images_is_none_of_those() -> None:
     )
     content = json.dumps({"schemaVersion": 2, "manifests": [entry.to_json()] * 30_000}).encode()
     assert read_json_object(content, most=len(content))
+
+
+@pytest.mark.parametrize("text", [rb'{"a": "x\ud800y"}', b'{"a": "x\xed\xa0\x80y"}', rb'{"a": "x\udfffy"}'])
+def test_half_a_surrogate_pair_can_not_break_who_writes_it(text: bytes) -> None:
+    document = read_json(text)
+    assert document == {"a": "x?y"}
+    assert read_json(rb'{"a": "\ud83d\ude00 \u00e9"}') == {"a": "😀 é"}

@@ -21,7 +21,8 @@ from imgmove.endpoints.bundle.index import (
     total_size,
 )
 from imgmove.endpoints.bundle.joined import JoinedVolumes, VolumeFile
-from imgmove.endpoints.layout import LayoutReader
+from imgmove.endpoints.index_file import IndexFile
+from imgmove.endpoints.layout import INDEX, LayoutReader
 from imgmove.errors import (
     DigestMismatch,
     MalformedContent,
@@ -73,6 +74,7 @@ class Bundle(LayoutReader):
         self.bundle_id = front.bundle_id
         self.volumes = volumes if isinstance(volumes, JoinedVolumes) else None
         self._regions = {member.name: Region(member.offset, member.size) for member in front.index.members}
+        self._checked: IndexFile | None = None
         self._assumed = {item.descriptor.digest for item in front.index.assumed}
         contents: Mapping[str, Content] = dict(self._regions)
         readable: Files | JoinedVolumes = self.volumes if self.volumes is not None else files
@@ -131,13 +133,21 @@ class Bundle(LayoutReader):
             content = self._read.read_at(file.name, 0, file.size)
             if hashlib.sha256(content).hexdigest() != file.sha256:
                 raise DigestMismatch(f"{self._label}: {file.name} was changed")
+            if file.name == INDEX:
+                self._checked = self._parse(content)
         for manifest in self.index.manifests:
             content = self._read.read_at(blob_name(manifest.digest), 0, manifest.size)
             if Digest.of(content, manifest.digest.algorithm) != manifest.digest:
                 raise DigestMismatch(f"{self._label}: manifest {manifest.digest.short} was changed")
-        listed = {entry.descriptor.digest for entry in self._index().entries}
+        if self._checked is None:
+            raise MalformedContent(f"{self._label} has no {INDEX}")
+        listed = {entry.descriptor.digest for entry in self._checked.entries}
         if listed != {image.descriptor.digest for image in (*self.index.images, *self.index.referrers)}:
             raise MalformedContent(f"{self._label}: index.json and {INDEX_NAME} list other images")
+
+    def _index(self) -> IndexFile:
+        # The one that was checked: whoever writes to the file since then changes nothing.
+        return self._checked if self._checked is not None else super()._index()
 
 
 def is_bundle(files: Files, path: str) -> bool:
