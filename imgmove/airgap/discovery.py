@@ -113,6 +113,8 @@ class _Search:
         elif isinstance(tree, dict):
             if self._is_triple(tree):
                 self._triple(tree, way)
+            elif _is_variable_of_an_image(tree):
+                self._take(tree["value"], f"{way}.value".lstrip("."), is_certain=False)
             for key, value in tree.items():
                 self._entry(key, value, f"{way}.{key}".lstrip("."))
         elif "\n" in tree and _EMBEDDED.search(tree):
@@ -187,6 +189,12 @@ class _Search:
     def _where(self, line: int, way: str) -> str:
         place = f"{self._file}:{line}" if line else self._file
         return f"{place} {way}".rstrip()
+
+
+def _is_variable_of_an_image(tree: dict[str, Tree]) -> bool:
+    """Whether this is a variable such as ``RELATED_IMAGE_PROXY``, by which operators learn what they start."""
+    name, value = tree.get("name"), tree.get("value")
+    return isinstance(name, Text) and isinstance(value, Text) and "IMAGE" in name and "/" in value
 
 
 def _text(value: Tree | None) -> str:

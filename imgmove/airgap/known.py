@@ -91,9 +91,10 @@ def read_document(path: str) -> bytes:
         NotFound, LocalError: it can't be read.
     """
     files = LocalFiles()
-    if files.status(path) is None:
+    status = files.status(path)
+    if status is None:
         raise NotFound(f"{path}: no such file")
-    return files.read_at(path, 0, LARGEST + 1)
+    return files.read_at(path, 0, min(status.size, LARGEST) + 1)
 
 
 def _holdings(content: object, path: str) -> Holdings:

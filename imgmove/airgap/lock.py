@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from imgmove.airgap.documents import LARGEST
+from imgmove.airgap.known import read_document
 from imgmove.errors import ConfigError, ContentError
 from imgmove.model.digest import Digest
 from imgmove.model.manifest import read_json_object
@@ -20,11 +21,10 @@ def read_lock(path: str) -> dict[str, Digest]:
         ConfigError: it is something else.
         LocalError: it can't be read.
     """
-    files = LocalFiles()
-    if files.status(path) is None:
+    if LocalFiles().status(path) is None:
         return {}
     try:
-        document = read_json_object(files.read_at(path, 0, LARGEST + 1), most=LARGEST)
+        document = read_json_object(read_document(path), most=LARGEST)
         images = document.get("images")
         if document.get("version") != _VERSION or not isinstance(images, dict):
             raise ConfigError(f"{path} is no lock file of imgmove's")

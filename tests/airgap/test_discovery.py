@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -132,6 +133,30 @@ def test_hostile_documents(tmp_path: Path) -> None:
         assert len(discovery.undecided) == 1
         with pytest.raises(UsageError):
             discover([str(tmp_path / "file.yaml")])
+
+
+def test_images_that_operators_learn_from_variables(tmp_path: Path) -> None:
+    text = "env: [{name: RELATED_IMAGE_PROXY, value: 'quay.io/a/proxy:1'}, {name: IMAGE_POLICY, value: Always}]"
+    discovery = found_in(tmp_path, text)
+    assert discovery.found == []
+    assert [(item.text, item.where.split()[-1]) for item in discovery.undecided] == [
+        ("quay.io/a/proxy:1", "env[0].value")
+    ]
+
+
+def test_files_that_are_too_large_to_be_read(tmp_path: Path) -> None:
+    """They are looked through before anything is built, which takes hundreds of times their size in memory."""
+    tracemalloc.start()
+    try:
+        for text in ("- a\n" * 400_000, "[" * 400_000, "? - " * 200_000, "- {" * 200_000, "a: !<x> b\n" * 200_000):
+            discovery = found_in(tmp_path, text)
+            assert discovery.found == []
+            assert len(discovery.undecided) == 1
+        assert tracemalloc.get_traced_memory()[1] < 20 << 20
+    finally:
+        tracemalloc.stop()
+    many = "---\nimage: reg.example.com/a:1\nx: [1, 2, 3]\n" * 10_000
+    assert len(found_in(tmp_path, many).references) == 1, "documents are counted each for itself"
 
 
 def test_json_paths() -> None:

@@ -5,7 +5,7 @@ Nothing is taken for a number or a date, because ``tag: 1.20`` has to stay what 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from imgmove.errors import MalformedContent
@@ -13,8 +13,11 @@ from imgmove.errors import MalformedContent
 if TYPE_CHECKING:
     import yaml
 
-_MOST_VALUES = 500_000
+_MOST_VALUES = 150_000
+"""In one document, what aliases repeat counted each time; about 60 MiB of memory."""
 _DEEPEST = 100
+_SMALL = _MOST_VALUES
+"""Bytes: a file of less has fewer values."""
 
 
 class Text(str):
@@ -44,17 +47,29 @@ def read_documents(content: bytes) -> Iterator[Tree]:
     import yaml
 
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    counter = _Counter()
     try:
+        if len(content) > _SMALL:
+            _check_size(yaml.parse(content, Loader=loader))
         for node in yaml.compose_all(content, Loader=loader):
             if node is not None:
-                yield _tree(node, counter, 0)
+                yield _tree(node, _Counter(), 0)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = f" in line {mark.line + 1}" if mark is not None else ""
         raise MalformedContent(f"not valid YAML{place}: {error.problem or error.context}") from None
     except (yaml.YAMLError, UnicodeError, ValueError, RecursionError) as error:
         raise MalformedContent(f"not valid YAML: {str(error).splitlines()[0]:.200}") from None
+
+
+def _check_size(events: Iterable[yaml.Event]) -> None:
+    """Looks a large file through before its documents are built, which takes hundreds of times the memory."""
+    import yaml
+
+    values = 0
+    for event in events:
+        values = 0 if isinstance(event, yaml.DocumentStartEvent) else values + isinstance(event, yaml.NodeEvent)
+        if values > _MOST_VALUES:
+            raise MalformedContent(f"a document of more than {_MOST_VALUES} values")
 
 
 class _Counter:
@@ -66,7 +81,7 @@ class _Counter:
     def count(self) -> None:
         self._left -= 1
         if self._left < 0:
-            raise MalformedContent(f"more than {_MOST_VALUES} values")
+            raise MalformedContent(f"a document of more than {_MOST_VALUES} values")
 
 
 def _tree(node: yaml.Node, counter: _Counter, depth: int) -> Tree:
