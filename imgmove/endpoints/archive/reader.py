@@ -32,6 +32,9 @@ from imgmove.wire import codec
 from imgmove.wire.files import LocalFiles
 
 _ROOM = "TMPDIR names the folder for it"
+_NO_BOMB = 1 << 30
+"""Bytes that any compressed archive may unpack to."""
+_LARGEST_RATIO = 1000
 _LAYERS = {
     "none": media_types.OCI_LAYER,
     "gzip": media_types.OCI_LAYER_GZIP,
@@ -225,15 +228,28 @@ def _unpacked(files: Files, path: str, compression: str) -> str:
     try:
         # Unbuffered, so that no write fails outside of what translates its error.
         with os.fdopen(descriptor, "wb", buffering=0) as output, closing(files.open(path)) as packed:
-            _copy(codec.decompressing(packed, compression), output, temporary)
+            _copy(codec.decompressing(packed, compression), output, temporary, _most(files, path))
     except BaseException:
         LocalFiles().remove(temporary)
         raise
     return temporary
 
 
-def _copy(reader: Reader, output: RawIOBase, path: str) -> None:
+def _most(files: Files, path: str) -> int:
+    """Bytes that an archive may unpack to: images hold files, and no files shrink to a thousandth."""
+    status = files.status(path)
+    return max(_NO_BOMB, _LARGEST_RATIO * (status.size if status else 0))
+
+
+def _copy(reader: Reader, output: RawIOBase, path: str, most: int) -> None:
+    left = most
     while data := reader.read(BLOCK):
+        left -= len(data)
+        if left < 0:
+            raise MalformedContent(
+                f"the archive unpacks to more than {most >> 20} MiB, over {_LARGEST_RATIO} times its size",
+                hint="unpack it yourself if that is meant",
+            )
         view = memoryview(data)
         try:
             while view:

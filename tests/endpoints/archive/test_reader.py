@@ -18,7 +18,7 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from imgmove.endpoints.archive import Archive, looks_like_archive, open_archive
+from imgmove.endpoints.archive import Archive, looks_like_archive, open_archive, reader
 from imgmove.errors import ImgmoveError, LocalError, MalformedContent, NotFound, Truncated, UsageError
 from imgmove.model import media_types
 from imgmove.model.descriptor import Descriptor
@@ -249,6 +249,18 @@ def test_nothing_is_left_of_a_compressed_archive_that_is_broken(tmp_path: Path, 
             open_archive(FILES, str(path))
         assert str(room) not in str(caught.value), "a person doesn't know the temporary file"
         assert os.listdir(room) == []
+
+
+@pytest.mark.parametrize("packer", ["zstd", "xz", "bzip2"])
+def test_a_small_file_does_not_fill_the_disk(
+    packer: str, tmp_path: Path, room: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reader, "_NO_BOMB", 1 << 20)
+    path = tmp_path / "x"
+    path.write_bytes(PACKERS[packer](tar_with(Item("zeros", bytes(24 << 20)))))
+    with pytest.raises(MalformedContent, match=r"unpacks to more than 1?\d MiB.*unpack it yourself"):
+        open_archive(FILES, str(path))
+    assert os.listdir(room) == []
 
 
 def test_no_room_to_unpack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
