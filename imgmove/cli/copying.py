@@ -108,7 +108,8 @@ def load(
 ) -> None:
     """Move every image of an archive or layout.
 
-    Prints a line an image. Images keep their own names below the destination.
+    Prints a line an image. Images keep their own names below the destination. What comes from stdin is sent on as it
+    comes; for a prefix or an engine it waits in a temporary file (TMPDIR), as an archive's names may come last.
     """
     settings = make_settings(running, None, destination.side(), moving.limit_rate)
     archive = parse_path_location(file) if file else PipeLocation()

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -85,17 +87,30 @@ def docker_archive(folder: Path, layout: str) -> Path:
         for item in (document["config"], document["layers"][0])
     )
     entry = to_json_bytes({"Config": "c.json", "RepoTags": ["big:1"], "Layers": ["0/layer.tar"]})
-    with path.open("wb") as file:
-        size = layer.stat().st_size
-        file.write(make_header("0/layer.tar", size))
-        with layer.open("rb") as content:
-            while piece := content.read(1 << 20):
-                file.write(piece)
-        file.write(bytes(padding(size)))
-        for name, text in (("c.json", config.read_bytes()), ("manifest.json", b"[" + entry + b"]")):
-            file.write(make_header(name, len(text)) + text + bytes(padding(len(text))))
-        file.write(END)
+    _write_tar(path, [("0/layer.tar", layer), ("c.json", config), ("manifest.json", b"[" + entry + b"]")])
     return path
+
+
+@pytest.fixture(scope="module")
+def new_docker_archive(folder: Path, layout: str) -> Path:
+    """The same as docker 26 would save it: blobs by hash, and what they mean last."""
+    path, root = folder / "new-docker.tar", folder / "layout"
+    blobs = sorted((root / "blobs" / "sha256").iterdir())
+    _write_tar(
+        path, [(str(item.relative_to(root)), item) for item in (*blobs, root / "index.json", root / "oci-layout")]
+    )
+    return path
+
+
+def _write_tar(path: Path, members: Sequence[tuple[str, Path | bytes]]) -> None:
+    with path.open("wb") as file:
+        for name, content in members:
+            size = content.stat().st_size if isinstance(content, Path) else len(content)
+            file.write(make_header(name, size))
+            with content.open("rb") if isinstance(content, Path) else io.BytesIO(content) as reader:
+                shutil.copyfileobj(reader, file, 1 << 20)
+            file.write(bytes(padding(size)))
+        file.write(END)
 
 
 # A small process in between: what a child used counts from the fork, and this one is large.
@@ -135,6 +150,7 @@ WAYS = [
     "registry to registry",
     "docker archive to registry",
     "docker archive from a pipe to registry",
+    "docker 26 archive from a pipe to registry",
     "docker archive from a pipe to layout",
     "registry to pipe",
     "archive from a pipe to registry",
@@ -148,7 +164,13 @@ WAYS = [
 
 @pytest.mark.parametrize("way", WAYS)
 def test_memory(
-    way: str, folder: Path, registry: RealRegistry, layout: str, docker_archive: Path, environment: dict[str, str]
+    way: str,
+    folder: Path,
+    registry: RealRegistry,
+    layout: str,
+    docker_archive: Path,
+    new_docker_archive: Path,
+    environment: dict[str, str],
 ) -> None:
     new, there = f"{registry.host}/new{uuid.uuid4().hex[:8]}/big:1", f"{registry.host}/there/big:1"
     environment = {**environment, "TMPDIR": str(folder)}
@@ -168,6 +190,9 @@ def test_memory(
         "registry to registry": lambda: peak(forgetful, "copy", there, new.replace("127.0.0.1", "localhost")),
         "docker archive to registry": lambda: peak(forgetful, "copy", str(docker_archive), new),
         "docker archive from a pipe to registry": lambda: peak(forgetful, "copy", "-", new, stdin=docker_archive),
+        "docker 26 archive from a pipe to registry": lambda: peak(
+            forgetful, "copy", "-", new, stdin=new_docker_archive
+        ),
         "docker archive from a pipe to layout": lambda: peak(
             forgetful, "copy", "-", f"oci:{out}", stdin=docker_archive
         ),

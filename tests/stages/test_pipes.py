@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import random
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -162,15 +161,23 @@ def test_what_needs_a_second_look_is_refused(quick: Settings, new_archive: Path,
             piped(quick, new_archive, f"oci:{tmp_path / 'out'}", options)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="looks at /proc")
+@pytest.mark.parametrize("which", ["docker 20", "docker 26", "imgmove"])
 def test_a_pipe_needs_no_temporary_files(
-    quick: Settings, registry: RegistryServer, new_archive: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    which: str,
+    quick: Settings,
+    registry: RegistryServer,
+    old_archive: Path,
+    new_archive: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
-    folder = tmp_path / "no-temporary-files"
-    folder.mkdir()
-    folder.chmod(0o500)
-    monkeypatch.setattr("tempfile.tempdir", str(folder / "absent"))
-    assert piped(quick, new_archive, f"{registry.host}/app:1").images[0].status == "copied"
+    archive = {"docker 20": old_archive, "imgmove": new_archive, "docker 26": tmp_path / "docker26.tar"}[which]
+    (tmp_path / "docker26.tar").write_bytes(tar_with(*layout_items(build_image([{"big": BIG}]), "app:1")))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "absent"))
+    before = {path for path in tmp_path.rglob("*") if path.is_file()}
+    assert piped(quick, archive, f"{registry.host}/app:1").images[0].status == "copied"
+    made = {path for path in tmp_path.rglob("*") if path.is_file()} - before
+    assert {path.name for path in made} <= {"knowledge.sqlite"}
 
 
 @pytest.mark.parametrize("which", ["layer", "manifest"])
