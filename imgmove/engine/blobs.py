@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
-from imgmove.engine.ahead import READ_AHEAD_FROM, SPLIT_FROM, SplitReader, read_ahead
+from imgmove.engine.ahead import READ_AHEAD_FROM, read_ahead
 from imgmove.engine.convert import Conversions, Recipe, converted_type
 from imgmove.engine.graph import open_content
 from imgmove.engine.plan import PlannedBlob
 from imgmove.engine.run import Run
+from imgmove.engine.split import SPLIT_FROM, SplitReader
 from imgmove.errors import ContentChanged, ContentError, ImgmoveError, Interrupted, Side, SizeMismatch
 from imgmove.model.descriptor import Descriptor
 from imgmove.ports import (

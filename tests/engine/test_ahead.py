@@ -9,10 +9,11 @@ from collections.abc import Callable
 
 import pytest
 
-from imgmove.engine import ahead
-from imgmove.engine.ahead import ReadAhead, SplitReader, read_ahead
+from imgmove.engine import ahead, split
+from imgmove.engine.ahead import ReadAhead, read_ahead
 from imgmove.engine.budget import Budget
 from imgmove.engine.run import RetryPolicy, Run
+from imgmove.engine.split import SplitReader
 from imgmove.errors import ContentChanged, NetworkError
 from imgmove.ports import Reader
 from imgmove.streams import BytesReader
@@ -132,7 +133,8 @@ def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
         ("_LOOKED_AT_AFTER", 1e-9),
         ("_FAST", 1 << 60),
     ):
-        monkeypatch.setattr(ahead, name, value)
+        monkeypatch.setattr(split, name, value)
+    monkeypatch.setattr(ahead, "BLOCK", BLOCK)
 
 
 class Server:
@@ -162,7 +164,7 @@ def is_whole(run: Run, size: int = LANES * PART) -> bool:
     return run.budget._left == size
 
 
-def split(server: Server, run: Run, start: int = 0, first: Watched | None = None) -> SplitReader:
+def splitting(server: Server, run: Run, start: int = 0, first: Watched | None = None) -> SplitReader:
     first = first or Watched(server.content[start:])
     return SplitReader(run, first, server.open_range, start, len(server.content))
 
@@ -175,7 +177,7 @@ def a_run(memory: int = LANES * PART) -> Run:
 def test_parts_come_in_order(start: int) -> None:
     server, run = Server(), a_run()
     first = Watched(server.content[start:])
-    reader = split(server, run, start, first)
+    reader = splitting(server, run, start, first)
     assert taken(reader) == CONTENT[start:]
     reader.close()
     begin = start + TAKEN + PART
@@ -189,7 +191,7 @@ def test_parts_come_in_order(start: int) -> None:
 def test_a_part_that_breaks_goes_on_where_it_broke() -> None:
     server, run = Server(), a_run()
     server.breaks = [10_000, 20_000, 2, 50_000]
-    assert taken(split(server, run)) == CONTENT
+    assert taken(splitting(server, run)) == CONTENT
     assert sum(part.taken for part in server.readers) == len(CONTENT) - TAKEN - PART
     assert len([start for start, _ in server.asked if (start - TAKEN) % PART]) == 4
 
@@ -197,7 +199,7 @@ def test_a_part_that_breaks_goes_on_where_it_broke() -> None:
 def test_a_first_connection_that_breaks_costs_none_of_the_parts() -> None:
     server, run = Server(), a_run()
     first = Watched(server.content, PART - 30_000)
-    assert taken(split(server, run, first=first)) == CONTENT
+    assert taken(splitting(server, run, first=first)) == CONTENT
     assert first.taken + sum(part.taken for part in server.readers) == len(CONTENT)
     assert eventually(lambda: is_whole(run))
 
@@ -205,7 +207,7 @@ def test_a_first_connection_that_breaks_costs_none_of_the_parts() -> None:
 def test_a_part_that_keeps_breaking_ends_it() -> None:
     server, run = Server(), a_run()
     server.breaks = [0] * 100
-    reader = split(server, run)
+    reader = splitting(server, run)
     came = until_it_breaks(reader)
     assert CONTENT.startswith(came)
     assert len(came) >= PART
@@ -216,7 +218,7 @@ def test_a_part_that_keeps_breaking_ends_it() -> None:
 def test_what_will_not_change_is_raised_at_once() -> None:
     server = Server()
     server.breaks, server.error = [10], ContentChanged("another version")
-    reader = split(server, a_run())
+    reader = splitting(server, a_run())
     with pytest.raises(ContentChanged):
         taken(reader)
     assert len(server.asked) <= 1 + LANES
@@ -226,7 +228,7 @@ def test_what_will_not_change_is_raised_at_once() -> None:
 def test_no_ranges() -> None:
     server, run = Server(), a_run()
     server.serves_ranges = False
-    assert taken(split(server, run)) == CONTENT
+    assert taken(splitting(server, run)) == CONTENT
     assert len(server.asked) == 1
     assert is_whole(run)
 
@@ -243,21 +245,21 @@ def test_ranges_that_cannot_be_had_are_no_error() -> None:
 
 def test_no_memory_for_parts() -> None:
     server, run = Server(), a_run(PART - 1)
-    assert taken(split(server, run)) == CONTENT
+    assert taken(splitting(server, run)) == CONTENT
     assert server.asked == []
     assert run.budget.take(1, PART - 1) == 1
 
 
 def test_memory_for_one_part_at_a_time() -> None:
     server, run = Server(), a_run(PART)
-    assert taken(split(server, run)) == CONTENT
+    assert taken(splitting(server, run)) == CONTENT
     assert len(server.asked) > 1
     assert eventually(lambda: is_whole(run, PART))
 
 
 def test_no_further_ahead_than_there_are_lanes() -> None:
     server, run = Server(), a_run()
-    reader = split(server, run)
+    reader = splitting(server, run)
     came = reader.read(10) + reader.read(10)
     assert eventually(lambda: sum(part.taken for part in server.readers) == LANES * PART)
     time.sleep(0.05)
@@ -267,7 +269,7 @@ def test_no_further_ahead_than_there_are_lanes() -> None:
 
 def test_closing_early() -> None:
     server, run = Server(), a_run()
-    reader = split(server, run)
+    reader = splitting(server, run)
     reader.read(PART)
     reader.read(1)
     reader.close()
@@ -281,7 +283,7 @@ def test_closing_early() -> None:
 
 def test_cancelling() -> None:
     server, run = Server(), a_run()
-    reader = split(server, run)
+    reader = splitting(server, run)
     reader.read(1)
     run.cancelled.set()
     with pytest.raises(BaseException, match="interrupted"):
@@ -298,4 +300,4 @@ def test_a_server_that_ends_its_ranges_early() -> None:
         return whole(start, min(end, start + 40_000))
 
     server.open_range = short  # type: ignore[method-assign]
-    assert taken(split(server, run)) == CONTENT
+    assert taken(splitting(server, run)) == CONTENT
