@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from imgmove.errors import AccessDenied, ImgmoveError, NetworkError, NotFound, Truncated
+from imgmove.errors import AccessDenied, ImgmoveError, LocalError, NetworkError, NotFound, Truncated
 from imgmove.server.blob_push import BlobPush
 from imgmove.server.exchange import Refusal, Request, Response
 from imgmove.server.grammar import check_name
@@ -119,4 +119,8 @@ def _failure(error: ImgmoveError) -> Refusal:
         return Refusal(403, "DENIED", error.message)
     if isinstance(error, NetworkError):
         return Refusal(502, "UNKNOWN", error.message)
+    if isinstance(error, LocalError):
+        # Where our files lie is nobody's business; why they fail, as for want of room, is.
+        reason = error.message.partition(": ")[2] if error.message.startswith("/") else error.message
+        return Refusal(500, "UNKNOWN", f"the registry's storage fails: {reason}")
     return Refusal(500, "UNKNOWN", error.message)

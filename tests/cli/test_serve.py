@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import random
 import signal
 import ssl
 import subprocess
@@ -12,6 +13,9 @@ import urllib.error
 import urllib.request
 from base64 import b64encode
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from http.client import HTTPConnection, IncompleteRead
 from pathlib import Path
 
 import bcrypt
@@ -19,9 +23,11 @@ import pytest
 import trustme
 
 from imgmove.endpoints.layout import Layout
+from imgmove.model.digest import Digest
 from imgmove.wire.files import LocalFiles
 from tests.cli.conftest import Run
 from tests.images import build_artifact, build_image, build_index
+from tests.server.client import call
 
 Server = Callable[..., contextlib.AbstractContextManager[str]]
 
@@ -43,8 +49,10 @@ def serving(environment: dict[str, str], tmp_path: Path) -> Server:
     """Runs ``imgmove serve`` on a free port until the block ends, and sees to it that it ends well."""
 
     @contextlib.contextmanager
-    def run(*words: object) -> Iterator[str]:
+    def run(*words: object, largest: int = 0) -> Iterator[str]:
         command = [sys.executable, "-m", "imgmove", "serve", *map(str, words), "--listen", "127.0.0.1:0"]
+        if largest:
+            command = ["bash", "-c", f'ulimit -f {largest >> 10}; exec "$@"', "serve", *command]
         with subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, cwd=tmp_path
         ) as process:
@@ -169,3 +177,55 @@ def test_what_can_not_be_served(
     assert ran.status == status, ran.stderr
     assert said in ran.stderr
     assert ran.stdout == ""
+
+
+def test_pushes_that_find_no_room(layout: Path, serving: Server) -> None:
+    """One clear answer that tells nothing of the folder, nothing left behind, and the next one may fit."""
+    before = sorted(path.name for path in layout.rglob("*"))
+    with serving(f"oci:{layout}", "--writable", largest=2 << 20) as url:
+        server = Address(url.removeprefix("http://"))
+        for body, status in ((b"x" * (3 << 20), 500), (b"y" * (1 << 20), 201)):
+            path = f"/v2/team/app/blobs/uploads/?digest={Digest.of(body)}"
+            answer = call(server, "POST", path, body)
+            assert answer.status == status
+            if status == 500:
+                assert str(layout) not in answer.body.decode()
+                assert "storage fails" in answer.document["errors"][0]["message"]
+                assert sorted(path.name for path in layout.rglob("*")) == before
+        begun = call(server, "POST", "/v2/team/app/blobs/uploads/").headers["Location"]
+        assert call(server, "PATCH", begun, b"never finished").status == 202
+    assert len(list(layout.rglob("*"))) == len(before) + 1, "the end of the server is the end of unfinished uploads"
+
+
+def test_many_who_push_the_same_blob(layout: Path, serving: Server) -> None:
+    body = b"the same" * 50_000
+    with serving(f"oci:{layout}", "--writable") as url, ThreadPoolExecutor(8) as pool:
+        server, digest = Address(url.removeprefix("http://")), Digest.of(body)
+        path = f"/v2/team/app/blobs/uploads/?digest={digest}"
+        answers = list(pool.map(lambda _: call(server, "POST", path, body).status, range(16)))
+        assert answers == [201] * 16
+        assert call(server, "GET", f"/v2/team/app/blobs/{digest}").body == body
+
+
+def test_the_end_comes_in_the_middle_of_a_pull(tmp_path: Path, serving: Server) -> None:
+    """The client gets a broken connection, never a shorter blob that looks whole; the server ends well all the same."""
+    layer = random.Random(1).randbytes(30_000_000)
+    image = build_image([{"noise": layer}])
+    image.put(Layout.writable(LocalFiles(), str(tmp_path / "large")), "team/app:1")
+    digest, content = max(image.blobs.items(), key=lambda item: len(item[1]))
+    with contextlib.ExitStack() as stack:
+        with serving(f"oci:{tmp_path / 'large'}") as url:
+            connection = HTTPConnection(url.removeprefix("http://"), timeout=20)
+            stack.callback(connection.close)
+            connection.request("GET", f"/v2/team/app/blobs/{digest}")
+            response = connection.getresponse()
+            assert response.read(1000) == content[:1000]
+        with pytest.raises((IncompleteRead, OSError)):
+            response.read()
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where a server answers."""
+
+    host: str
