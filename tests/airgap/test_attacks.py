@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -69,8 +70,11 @@ def rewritten(content: bytes, change: Callable[[dict[str, Any]], None]) -> bytes
     size = int(content[124:135], 8)
     document = json.loads(content[512 : 512 + size])
     change(document)
-    text = json.dumps(document, separators=(",", ":")).encode()
-    return content[:512] + text[: size - 1].ljust(size - 1) + b"\n" + content[512 + size :]
+    if "checksum" in document:
+        document["checksum"] = "0" * 64
+    text = json.dumps(document, separators=(",", ":")).encode()[: size - 1].ljust(size - 1) + b"\n"
+    text = text.replace(b"0" * 64, hashlib.sha256(text).hexdigest().encode(), 1)
+    return content[:512] + text + content[512 + size :]
 
 
 def places(document: Any) -> Iterator[tuple[Any, Any]]:

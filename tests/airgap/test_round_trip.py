@@ -149,6 +149,18 @@ def test_before_the_first_byte(connected: Connected, imgmove: Run, tmp_path: Pat
     assert "together: " in shown
 
 
+@pytest.mark.parametrize("words", [("--volume-size", "150k"), ("--volume-size", "150k", "--volume", "2")])
+def test_the_sizes_of_volumes_are_known_before(
+    words: tuple[str, ...], connected: Connected, imgmove: Run, tmp_path: Path
+) -> None:
+    ran = imgmove("bundle", "create", "-o", "cut", *words, *connected.names, "--dry-run", "--json")
+    plan = json.loads(ran.stdout)
+    assert imgmove("bundle", "create", "-q", "-o", "cut", *words, *connected.names).status == 0
+    made = sorted(tmp_path.glob("cut.*"))
+    assert [str(path.name) for path in made] == plan["files"]
+    assert sum(path.stat().st_size for path in made) == plan["size"]
+
+
 def test_too_little_room(connected: Connected, imgmove: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from imgmove.wire.files import LocalFiles
 

@@ -27,6 +27,7 @@ SIGNATURE_SIZE = 89
 """Bytes: an Ed25519 signature in base64, and a line feed."""
 
 _BLOCK = 512
+_NO_CHECKSUM = "0" * 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +101,7 @@ class BundleIndex:
         while True:
             content = self._render(arrange(self, size))
             if len(content) <= size:
-                return content[:-1] + b" " * (size - len(content)) + b"\n"
+                return _with_checksum(content[:-1] + b" " * (size - len(content)) + b"\n", _NO_CHECKSUM)
             size = (len(content) + _BLOCK - 1) // _BLOCK * _BLOCK
 
     def arranged(self, size: int) -> tuple[Member, ...]:
@@ -109,7 +110,8 @@ class BundleIndex:
 
     def _render(self, members: Sequence[Member]) -> bytes:
         offsets = {member.name: member.offset for member in members}
-        document: dict[str, object] = {"format": FORMAT, "version": VERSION, "tool": self.tool}
+        document: dict[str, object] = {"format": FORMAT, "version": VERSION, "checksum": _NO_CHECKSUM}
+        document["tool"] = self.tool
         if self.created is not None:
             document["created"] = self.created
         document |= {
@@ -167,6 +169,15 @@ def describe_file(name: str, content: bytes) -> File:
     return File(name, len(content), hashlib.sha256(content).hexdigest())
 
 
+def _with_checksum(content: bytes, stated: str) -> bytes:
+    """The document with its right checksum, which is over the document with zeros in its place."""
+    before, mark, after = content.partition(f'"checksum":"{stated}"'.encode())
+    if not mark:
+        raise MalformedContent(f"{INDEX_NAME} has no checksum")
+    blank = before + f'"checksum":"{_NO_CHECKSUM}"'.encode() + after
+    return blank.replace(_NO_CHECKSUM.encode(), hashlib.sha256(blank).hexdigest().encode(), 1)
+
+
 def parse_index(content: bytes) -> BundleIndex:
     """Reads ``imgmove.json`` and makes sure that it says of everything where it really lies.
 
@@ -185,6 +196,8 @@ def parse_index(content: bytes) -> BundleIndex:
             f"the bundle is of version {version}, and this imgmove reads versions up to {VERSION}",
             hint="a newer imgmove reads it",
         )
+    if _with_checksum(content, str(document.get("checksum"))) != content:
+        raise MalformedContent(f"{INDEX_NAME} was changed or damaged")
     created = document.get("created")
     index = BundleIndex(
         images=tuple(_parse_root(item) for item in _list(document, "images")),
