@@ -53,10 +53,10 @@ def test_any_byte(seed: int, bundle: Path, settings: Settings) -> None:
     with closing(Session(settings)) as session:
         assert is_clean(session, [bundle])
         assert is_clean(session, volumes)
-        for _ in range(60):
+        for _ in range(40):
             damaged(session, [bundle], bundle, content, chance)
         whole = bytearray(volumes[0].read_bytes())
-        for _ in range(30):
+        for _ in range(15):
             damaged(session, volumes, volumes[0], whole, chance)
 
 

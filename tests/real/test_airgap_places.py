@@ -22,17 +22,8 @@ from tests.real.sshd import RealSshd, run_sshd
 
 pytestmark = [pytest.mark.real, pytest.mark.xdist_group("engines")]
 
-PLACES = [
-    "layout",
-    "layout+ssh",
-    "registry+ssh",
-    "docker26",
-    "docker26+ssh",
-    "podman4+ssh",
-    "containerd1",
-    "containerd1+ssh",
-]
-SPEAKING = ["layout", "layout+ssh", "registry+ssh", "containerd1"]
+PLACES = ["layout+ssh", "registry+ssh", "docker26+ssh", "podman4+ssh"]
+SPEAKING = ["layout+ssh", "registry+ssh", "containerd1"]
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +100,7 @@ def delta(place: str, near: str, bundle: str, known: str, session: imgmove.Sessi
     assert [image.report.status for image in loaded.images] == ["present", "copied"]
 
 
-@pytest.mark.parametrize("place", ["docker26", "podman4+ssh"], indirect=True)
+@pytest.mark.parametrize("place", ["docker26+ssh", "podman4+ssh"], indirect=True)
 def test_engines_that_keep_no_blobs_say_so(place: str, session: imgmove.Session) -> None:
     with pytest.raises(imgmove.ImgmoveError, match="do not keep blobs as they came"):
         imgmove.take_inventory(place, session=session)
