@@ -106,6 +106,9 @@ class Checker:
         self._place = place
         self._lock = threading.Lock()
         self._subjects: set[Digest] = set()
+        # Asking a Protocol whether something is one takes as long as a tenth of a request.
+        self._resolver = place.destination if isinstance(place.destination, NameResolver) else None
+        self._lister = place.source if work.referrers and isinstance(place.source, ReferrerLister) else None
         self.referrers: set[str] = set()
 
     def check(self) -> list[Checked]:
@@ -136,12 +139,12 @@ class Checker:
     def _find(self, check: Checked) -> None:
         # An image without a name is found by its digest, unless only some of its platforms are wanted.
         name = check.item.name or ("" if self._work.platforms else check.item.image)
-        destination = self._place.destination
+        resolver = self._resolver
         if self._place.present is not None:
             check.current = self._place.present.get(name)
-        elif name and isinstance(destination, NameResolver):
+        elif name and resolver is not None:
             what = f"asking for {self._work.destination_of(check.item)}"
-            found = self._ask("destination", what, lambda: destination.find(name))
+            found = self._ask("destination", what, lambda: resolver.find(name))
             check.current = found.digest if found is not None else None
         self._answered(check)
 
@@ -178,11 +181,11 @@ class Checker:
 
     def _name_again(self, check: Checked) -> None:
         """Gives the name to an image that was brought here earlier, if it is still there. The source sends nothing."""
-        destination, wanted = self._place.destination, check.wanted
+        destination, resolver, wanted = self._place.destination, self._resolver, check.wanted
         assert wanted is not None
-        if not isinstance(destination, NameResolver) or not isinstance(destination, Source) or not check.item.name:
+        if resolver is None or not isinstance(destination, Source) or not check.item.name:
             return
-        there = self._ask("destination", f"asking for {wanted.short}", lambda: destination.find(str(wanted)))
+        there = self._ask("destination", f"asking for {wanted.short}", lambda: resolver.find(str(wanted)))
         if there is None:
             return
         put_under(self._run.persist, destination, there, check.item.name)
@@ -193,17 +196,17 @@ class Checker:
     # --- signatures come later than images
 
     def _look_for_referrers(self, check: Checked) -> None:
-        source, subject = self._place.source, check.wanted
+        lister, subject = self._lister, check.wanted
         assert subject is not None
         assert check.found is not None
         is_at_source = subject == check.found.digest or len(self._work.platforms) == 1
-        if not self._work.referrers or not isinstance(source, ReferrerLister) or not is_at_source:
+        if lister is None or not is_at_source:
             return
         with self._lock:
             is_new = subject not in self._subjects
             self._subjects.add(subject)
         if is_new:
-            self._spawn(check, partial(self._list_referrers, source, subject))
+            self._spawn(check, partial(self._list_referrers, lister, subject))
 
     def _list_referrers(self, source: ReferrerLister, subject: Digest, check: Checked) -> None:
         what = f"asking what refers to {subject.short}"
