@@ -10,8 +10,13 @@ import pytest
 
 import imgmove
 from imgmove.errors import ConfigError, SomeFailed, UsageError
+from imgmove.mirror.job import run_pass
+from imgmove.mirror.meaning import read_mirror_file
+from imgmove.mirror.run import open_session
 from imgmove.settings import Settings
-from tests.quirks import RegistryServer
+from tests.mirror.test_limits import Ear
+from tests.quirks import Quirks, RegistryServer
+from tests.quirks.server import SMALL_CONFIG
 
 Factory = Callable[..., RegistryServer]
 
@@ -44,27 +49,112 @@ def test_one_question_about_referrers_a_digest(
     assert [request.method for request in destination.seen] == ["HEAD"] * 3
 
 
-def test_what_a_registry_still_allows(
-    registry_factory: Factory, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from imgmove.mirror.limits import Gate
+def test_what_a_registry_still_allows(registry_factory: Factory, settings: Settings, tmp_path: Path) -> None:
+    source, destination = registry_factory(Quirks(pulls_left=100)), registry_factory()
+    for number in range(30):
+        source.put_image("app", f"1.{number}", layers=(b"%d" % number,))
+    mirror = f"source: {source.host}/app, destination: {destination.host}/app"
+    ends = f"registries: {{'{source.host}': {{ratelimit_floor: 90}}}}"
+    few = replace(settings, jobs=1)
+    report = imgmove.run_mirror(write(tmp_path, mirror, more=ends), settings=few)
+    assert report.totals["postponed"] > 0
+    assert report.totals["failed"] == 0
+    assert "below the floor of 90 (the next pass goes on)" in report.failures[0].message
+    # It stopped where it was told to, but for what was under way.
+    assert 10 < source.count("GET manifest") < 30
+    assert imgmove.run_mirror(write(tmp_path, mirror), settings=few).totals["failed"] == 0
+    assert len(imgmove.tags(f"{destination.host}/app", session=imgmove.Session(settings))) == 30
 
-    source, destination = registry_factory(), registry_factory()
-    source.put_image("app", *(f"1.{number}" for number in range(5)))
-    left = iter([30, 29, *range(8, 0, -1), *[0] * 50])
-    heard = Gate.after
-    monkeypatch.setattr(
-        Gate, "after", lambda self, headers: heard(self, {**headers, "ratelimit-remaining": str(next(left))})
-    )
+
+def test_waiting_for_what_a_registry_allows(registry_factory: Factory, settings: Settings, tmp_path: Path) -> None:
+    source, destination = registry_factory(Quirks(pulls_left=6, window=1)), registry_factory()
+    for number in range(8):
+        source.put_image("app", f"1.{number}", layers=(b"%d" % number,))
     config = write(
         tmp_path,
         f"source: {source.host}/app, destination: {destination.host}/app",
-        more=f"registries: {{'{source.host}': {{ratelimit_floor: 10}}}}",
+        more=f"registries: {{'{source.host}': {{ratelimit_floor: 4, ratelimit_action: wait}}}}",
     )
-    report = imgmove.run_mirror(config, settings=replace(settings, jobs=1))
-    assert report.totals["postponed"] > 0
-    assert report.totals["failed"] == 0
-    assert "below the floor of 10" in report.failures[0].message
+    ear = Ear()
+    file = read_mirror_file(config, lambda _: None)
+    with open_session(file, replace(settings, jobs=1), ear) as session:
+        report = run_pass(session, file, imgmove.MirrorOptions())
+    assert report.totals["copied"] == 8
+    assert any("more requests, below the floor of 4: waiting, going on at " in note for note in ear.notes)
+
+
+def test_bytes_that_a_dry_run_tells(
+    pair: tuple[RegistryServer, RegistryServer], settings: Settings, tmp_path: Path
+) -> None:
+    source, destination = pair
+    # More than are planned at a time, all with one layer.
+    for number in range(30):
+        source.put_image("app", f"1.{number}", layers=(b"shared", b"%03d" % number))
+    source.put_image("app", "latest", layers=(b"shared", b"000"))
+    config = write(tmp_path, f"source: {source.host}/app, destination: {destination.host}/app")
+    planned = imgmove.run_mirror(config, imgmove.MirrorOptions(dry_run=True), settings=settings)
+    assert destination.count("POST *") == destination.count("PUT *") == 0
+    assert {record.bytes_sent for record in planned.records} == {len(SMALL_CONFIG) + 6 + 3}
+    done = imgmove.run_mirror(config, settings=settings)
+    assert planned.bytes_sent == done.bytes_sent == len(SMALL_CONFIG) + 6 + 30 * 3
+    again = imgmove.run_mirror(config, imgmove.MirrorOptions(dry_run=True), settings=settings)
+    assert (again.totals["kept"], again.bytes_sent) == (31, 0)
+
+
+def test_two_mirrors_that_fill_one_repository(
+    pair: tuple[RegistryServer, RegistryServer], settings: Settings, tmp_path: Path
+) -> None:
+    source, destination = pair
+    source.put_image("a", "a1", "a2")
+    source.put_image("b", "b1", "b2")
+    place, prune = f"destination: {destination.host}/x", "prune: {enabled: true}"
+    mirrors = [f"source: {source.host}/{name}, {place}" for name in "ab"]
+    assert imgmove.run_mirror(write(tmp_path, *mirrors), settings=settings).totals["copied"] == 4
+    source.storage.make("a").delete_name("a2")
+    source.storage.make("b").delete_name("b2")
+    # What a mirror without prune brought is to stay, and nobody can tell whose a tag is that nobody wants.
+    config = write(tmp_path, f"{mirrors[0]}, {prune}", mirrors[1])
+    kept = imgmove.run_mirror(config, settings=settings)
+    assert kept.totals["pruned"] == 0
+    assert "writes there too and does not prune" in kept.mirrors[0].notes[0]
+    config = write(tmp_path, *(f"{mirror}, {prune}" for mirror in mirrors))
+    assert imgmove.run_mirror(config, settings=settings).totals["pruned"] == 2
+
+
+def test_a_source_is_never_its_own_mirror(registry_factory: Factory, settings: Settings, tmp_path: Path) -> None:
+    source = registry_factory()
+    source.put_image("team/app", "1", "2")
+    rules = "tags: {include: ['1']}, prune: {enabled: true}"
+    for mirror in (
+        f"source: {source.host}/team/app, destination: {source.host}/team/app, {rules}",
+        f"source: '{source.host}/team/*', destination: {source.host}/, {rules}, rename: [{{tag: x, to: y}}]",
+    ):
+        report = imgmove.run_mirror(write(tmp_path, mirror), settings=settings)
+        assert "would be mirrored onto itself" in report.failures[0].message
+    assert source.count("DELETE *") == source.count("PUT *") == 0
+
+
+def test_a_source_that_lies_about_its_tags(
+    pair: tuple[RegistryServer, RegistryServer],
+    settings: Settings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    source, destination = pair
+    source.put_image("app", "1")
+    lies = ["1", "1", "../x", "a b", "", "x" * 200, "1\n2", "sha256-../../x", "1?x=y"]
+    monkeypatch.setattr(type(source.storage.make("app")), "tags", lambda _: iter(lies))
+    config = write(
+        tmp_path,
+        f"name: layout, source: {source.host}/app, destination: {tmp_path}/out",
+        f"source: {source.host}/app, destination: {destination.host}/app",
+    )
+    report = imgmove.run_mirror(config, settings=settings)
+    assert report.totals["copied"] == 2
+    assert report.totals["failed"] == 2 * len(set(lies)) - 2
+    assert all("not a tag" in failure.message for failure in report.failures)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["home", "mirror.yaml", "out"]
+    assert all(".." not in request.path for request in destination.seen)
 
 
 def test_two_images_for_one_name(

@@ -99,6 +99,8 @@ class Quirks:
         refuses_pages_over: ``n`` above this gets 400; 0 for no limit.
         catalog: False answers 404 there.
         sha512: False refuses digests other than sha256, as older registries do.
+        pulls_left: how many manifests may be fetched in one window, told as Docker Hub does; None tells nothing.
+        window: seconds that a window lasts; 0 is Docker Hub's six hours, of which it does not tell the rest.
     """
 
     failures: tuple[Failure, ...] = ()
@@ -127,3 +129,5 @@ class Quirks:
     refuses_pages_over: int = 0
     catalog: bool = True
     sha512: bool = True
+    pulls_left: int | None = None
+    window: int = 0

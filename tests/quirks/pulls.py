@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import threading
+import time
 from dataclasses import replace
 
 from imgmove.model.digest import Digest
@@ -206,3 +208,31 @@ def only_sha256(handler: Handler, quirks: Quirks) -> Handler:
         return handler(request)
 
     return refuse
+
+
+def counted(handler: Handler, quirks: Quirks) -> Handler:
+    """Tells with each answer about a manifest how many may still be fetched; only GET counts."""
+    most = quirks.pulls_left or 0
+    lock = threading.Lock()
+    window = [time.monotonic(), most]
+
+    def handle(request: Request) -> Response:
+        response = handler(request)
+        if kind_of(request.method, request.path) not in ("GET manifest", "HEAD manifest"):
+            return response
+        with lock:
+            if quirks.window and time.monotonic() > window[0] + quirks.window:
+                window[:] = [time.monotonic(), most]
+            window[1] -= request.method == "GET"
+            left = max(0, int(window[1]))
+        if quirks.window:
+            told = {
+                "RateLimit-Limit": str(most),
+                "RateLimit-Remaining": str(left),
+                "RateLimit-Reset": str(quirks.window),
+            }
+        else:
+            told = {"ratelimit-limit": f"{most};w=21600", "ratelimit-remaining": f"{left};w=21600"}
+        return replace(response, headers={**response.headers, **told})
+
+    return handle

@@ -225,6 +225,7 @@ def disturbed(handler: Handler, quirks: Quirks) -> Handler:
         (quirks.refuses_pages_over > 0, pulls.small_pages),
         (not quirks.catalog, pulls.no_catalog),
         (not quirks.sha512, pulls.only_sha256),
+        (quirks.pulls_left is not None, pulls.counted),
     ]
     for is_wanted, wrap in wrappers:
         handler = wrap(handler, quirks) if is_wanted else handler

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import stat
@@ -20,6 +21,7 @@ from tests.images import build_artifact, build_index
 from tests.quirks import Failure, Quirks, RegistryServer
 from tests.real.fixtures import run_registry
 from tests.real.mirroring import Ground, image
+from tests.real.sshd import RealSshd
 
 pytestmark = pytest.mark.real
 
@@ -275,6 +277,31 @@ def test_what_signatures_cost_when_nothing_changed(ground: Ground) -> None:
     ground.age_state(86400)
     assert [line.rpartition(" (")[2] for line in ground.run().lines] == ["1 new referrer)"]
     ground.verify("1")
+
+
+def test_places_behind_another_host(ground: Ground, sshd: RealSshd) -> None:
+    top = ground.repository.partition("/")[0]
+    for name in ("a", "b"):
+        ground.put(image(1), "1", "2", repository=f"{ground.source.host}/{top}/{name}")
+    far = f"registry+ssh://{sshd.host}/{ground.source.host}/{top}"
+    ground.write(source=f"{far}/*", destination=f"oci+ssh://{sshd.host}{ground.folder}/far")
+    planned = ground.run("--dry-run", *sshd.options)
+    (sent,) = {line.rpartition(" (")[2] for line in planned.lines}
+    assert re.fullmatch(r"new; [0-9.]+ k?B to send\)", sent), sent
+    assert [line.split("@sha256:")[0] for line in sorted(ground.run(*sshd.options).lines)] == [
+        f"copied oci+ssh://{sshd.host}{ground.folder}/far:{top}/{name}:{tag}"
+        for name in ("a", "b")
+        for tag in ("1", "2")
+    ]
+    layout = Layout.existing(LocalFiles(), str(ground.folder / "far"))
+    assert sum(len(found.names) for found in layout.images()) == 4
+    before = len(ground.source.requests("/v2/", top))
+    assert ground.run(*sshd.options).stdout == ""
+    # Of each repository the list, both tags, and the one look for the API.
+    assert len(ground.source.requests("/v2/", top)) - before == 2 * 3 + 1
+    ground.write(source=f"{far}/a", destination=f"registry+ssh://{sshd.host}/{ground.at_destination}")
+    assert len(ground.run(*sshd.options).lines) == 2
+    assert ground.tags() == ["1", "2"]
 
 
 def test_a_pattern_into_a_prefix_and_a_layout(ground: Ground) -> None:
