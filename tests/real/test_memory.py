@@ -26,6 +26,7 @@ from imgmove.rootfs.tar import END, make_header, padding
 from imgmove.wire.files import LocalFiles
 from tests.images import put_blob
 from tests.real.fixtures import RealRegistry, run_registry
+from tests.real.sshd import RealSshd
 
 pytestmark = [pytest.mark.real, pytest.mark.memory, pytest.mark.xdist_group("memory")]
 
@@ -157,6 +158,8 @@ WAYS = [
     "layout to compressed archive",
     "verify",
     "converted to zstd",
+    "layout to another host",
+    "another host to archive",
     "root file system to registry",
     "root file system from a pipe onto an image to pipe",
 ]
@@ -171,6 +174,7 @@ def test_memory(
     docker_archive: Path,
     new_docker_archive: Path,
     environment: dict[str, str],
+    sshd: RealSshd,
 ) -> None:
     new, there = f"{registry.host}/new{uuid.uuid4().hex[:8]}/big:1", f"{registry.host}/there/big:1"
     environment = {**environment, "TMPDIR": str(folder)}
@@ -195,6 +199,10 @@ def test_memory(
         ),
         "docker archive from a pipe to layout": lambda: peak(
             forgetful, "copy", "-", f"oci:{out}", stdin=docker_archive
+        ),
+        "layout to another host": lambda: peak(forgetful, "copy", *sshd.options, layout, f"oci+ssh://{sshd.host}{out}"),
+        "another host to archive": lambda: peak(
+            forgetful, "copy", *sshd.options, layout.replace("oci:", f"oci+ssh://{sshd.host}"), f"oci-archive:{out}"
         ),
         "registry to pipe": lambda: peak(forgetful, "copy", there, "-", stdout=out),
         "archive from a pipe to registry": lambda: peak(forgetful, "copy", "-", new, stdin=archive),

@@ -116,6 +116,45 @@ def test_content_is_proven_where_it_lies(environment: dict[str, str], tmp_path: 
     assert not (tmp_path / "x").exists()
 
 
+def shell(folder: Path, sftp: str, other: str) -> str:
+    """A line for sshd that has it do something else where SFTP is asked for, and where anything else is."""
+    (folder / "shell").write_text(
+        "#!/bin/sh\nserver() { for d in /usr/lib/openssh /usr/libexec/openssh /usr/libexec /usr/lib/ssh; do "
+        '[ -x $d/sftp-server ] && exec $d/sftp-server; done; }\ncase "$SSH_ORIGINAL_COMMAND" in\n'
+        f"  *sftp*) {sftp};;\n  *) {other};;\nesac\n"
+    )
+    (folder / "shell").chmod(0o755)
+    return f"ForceCommand {folder / 'shell'}"
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        "echo Welcome; exec /bin/sh",
+        "PATH=/nowhere; exec /bin/sh",
+        "echo This account is not available; exit 1",
+        "echo Unmatched quote. >&2; kill -9 $$",
+        "exec sleep 100",
+    ],
+    ids=["banner", "no programs", "no login", "killed", "silence"],
+)
+def test_a_shell_of_another_kind(small: str, environment: dict[str, str], tmp_path: Path, other: str) -> None:
+    with run_sshd(tmp_path / "sshd", shell(tmp_path, "server", other)) as sshd:
+        far = f"oci+ssh://{sshd.host}{tmp_path / 'far'}:app:1"
+        assert run(environment, sshd, "copy", small, far).returncode == 0
+        done = run(environment, sshd, "verify", "--timeout", "2", far)
+        assert done.returncode == 0, done.stderr
+        largest = max((tmp_path / "far/blobs/sha256").iterdir(), key=lambda path: path.stat().st_size)
+        largest.write_bytes(bytes(largest.stat().st_size))
+        refused(run(environment, sshd, "verify", "-q", "--timeout", "2", far), 4, "source: ")
+
+
+def test_a_shell_that_speaks_where_sftp_should(small: str, environment: dict[str, str], tmp_path: Path) -> None:
+    with run_sshd(tmp_path / "sshd", shell(tmp_path, "echo Welcome to the edge; server", "true")) as sshd:
+        far = f"oci+ssh://{sshd.host}{tmp_path / 'far'}:app:1"
+        refused(run(environment, sshd, "copy", small, far), 1, "sends what is no SFTP", "prints at the start")
+
+
 def leftovers(folder: Path) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in folder.rglob(".imgmove-*"))
 

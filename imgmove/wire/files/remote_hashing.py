@@ -12,6 +12,7 @@ from imgmove.wire.ssh import RemoteProcess, SshConnection
 _HELLO = b"imgmove hashes"
 """What the shell says first: a host that answers with anything else has none for us."""
 
+_HELLO_SECONDS = 10.0
 _LONGEST_LINE = 200
 _BLOCK = 4 << 10
 
@@ -44,6 +45,7 @@ def hash_there(connection: SshConnection, parts: Sequence[FilePart], algorithm: 
             raise
         return
     with process:
+        process.stream.settimeout(min(connection.timeout, _HELLO_SECONDS))
         try:
             process.write(_script(parts, algorithm))
             process.close_input()
