@@ -75,6 +75,9 @@ def open_transport(dialing: Dialing) -> paramiko.Transport:
             transport.banner_timeout = transport.handshake_timeout = target.connect_timeout
             transport.auth_timeout = dialing.timeout
             transport.start_client(timeout=target.connect_timeout)
+            if not transport.initial_kex_done:
+                # paramiko says nothing of a time that is over.
+                raise TimeoutError
             key = transport.get_remote_server_key()
             if note := known.check(HostKey(key.get_name(), key.asbytes())):
                 dialing.note(note)
