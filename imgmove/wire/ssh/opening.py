@@ -74,10 +74,7 @@ def open_transport(dialing: Dialing) -> paramiko.Transport:
             _prefer(transport, known.kinds)
             transport.banner_timeout = transport.handshake_timeout = target.connect_timeout
             transport.auth_timeout = dialing.timeout
-            transport.start_client(timeout=target.connect_timeout)
-            if not transport.initial_kex_done:
-                # paramiko says nothing of a time that is over.
-                raise TimeoutError
+            _greet(transport, target.connect_timeout)
             key = transport.get_remote_server_key()
             if note := known.check(HostKey(key.get_name(), key.asbytes())):
                 dialing.note(note)
@@ -178,6 +175,13 @@ class CommandSocket:
             while data := os.read(stderr.fileno(), 4096):
                 self._said = (self._said + data)[-4096:]
         self._process.wait()
+
+
+def _greet(transport: paramiko.Transport, seconds: float) -> None:
+    transport.start_client(timeout=seconds)
+    # paramiko says nothing when the time is over.
+    if not transport.initial_kex_done:
+        raise TimeoutError
 
 
 def _prefer(transport: paramiko.Transport, known: Sequence[str]) -> None:
