@@ -269,8 +269,22 @@ def test_volumes_of_the_same_bundle_that_were_cut_otherwise(connected: Connected
     for name, size in (("one", 150_000), ("two", 200_000)):
         words = ("-o", name, "--volume-size", size, *connected.names)
         assert imgmove("bundle", "create", "-q", *words).status == 0
-    mixed = ["one.001", "one.001", "two.002", "one.003"]
-    ran = imgmove("bundle", "verify", *mixed)
-    assert ran.status == 4
-    assert "two.002" in ran.stdout
-    assert imgmove("bundle", "verify", "one.002", *mixed[:2], "one.003").status == 0
+    for mixed in (["one.001", "one.001", "two.002", "one.003"], ["two.002", "one.003", "one.001"]):
+        ran = imgmove("bundle", "verify", *mixed)
+        assert ran.status == 4
+        assert [line for line in ran.stdout.splitlines() if line.startswith("volume 2 (two.002)")]
+        assert "one.0" not in ran.stdout
+    assert imgmove("bundle", "verify", "one.002", "one.001", "one.001", "one.003").status == 0
+
+
+def test_a_size_of_volumes_that_can_not_be(connected: Connected, imgmove: Run, tmp_path: Path) -> None:
+    """It is the fault of the volume that states it, not of who names it."""
+    words = ("-o", "cut", "--volume-size", 150_000, *connected.names)
+    assert imgmove("bundle", "create", "-q", *words).status == 0
+    content = (tmp_path / "cut.002").read_bytes()
+    for odd in (b'"volume_size":100000', b'"volume_size":    10', b'"volume_size":000000', b'"volume_size":999999'):
+        (tmp_path / "cut.002").write_bytes(content.replace(b'"volume_size":150000', odd))
+        ran = imgmove("bundle", "verify", "cut.002", "cut.001", "cut.003")
+        assert ran.status == 4, ran.stderr
+        assert "(cut.002)" in ran.stdout
+        assert "cut.001" not in ran.stdout

@@ -174,7 +174,7 @@ def open_bundle(files: Files, paths: Sequence[str]) -> Bundle:
         ):
             check_blob_headers(files, paths[0], front)
             return _checked(Bundle(files, front, paths[0], paths[0]))
-    from imgmove.endpoints.bundle.joined import join
+    from imgmove.endpoints.bundle.joining import join
 
     front, volumes = join(files, paths, read_front)
     volumes.check_between(front.index.members[len(front.index.members) - len(front.index.blobs) :])
