@@ -40,9 +40,10 @@ class MirrorOptions(PassOptions):
         for path in self.reports:
             if not path.endswith((".json", ".html")):
                 raise UsageError(f"a report is a .json or .html file, not {path!r:.120}")
-        if self.executor != "threads" and not self.executor.removeprefix(_DASK).rpartition(":")[0]:
-            raise UsageError(f"no executor {self.executor!r:.80}", hint="there are threads and dask://HOST:PORT")
-        if self.executor != "threads" and not self.executor.startswith(_DASK):
+        if self.metrics_file and self.dry_run:
+            raise UsageError("a dry run has no metrics: they tell of passes that were done")
+        is_dask = self.executor.startswith(_DASK) and self.executor.removeprefix(_DASK).rpartition(":")[0]
+        if self.executor != "threads" and not is_dask:
             raise UsageError(f"no executor {self.executor!r:.80}", hint="there are threads and dask://HOST:PORT")
 
 

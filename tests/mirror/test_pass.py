@@ -208,7 +208,14 @@ def test_platforms_without_state_and_with_dry_run(
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"executor": "cloud"}, {"executor": "dask://"}, {"executor": "dask://host"}, {"reports": ("x.txt",)}]
+    "wrong",
+    [
+        {"executor": "cloud"},
+        {"executor": "dask://"},
+        {"executor": "dask://host"},
+        {"reports": ("x.txt",)},
+        {"dry_run": True, "metrics_file": "x.prom"},
+    ],
 )
 def test_options_that_mean_nothing(wrong: dict[str, object]) -> None:
     with pytest.raises(UsageError):
