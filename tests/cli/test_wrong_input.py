@@ -265,6 +265,21 @@ def test_no_space(imgmove: Run, layout: Path, registry: RegistryServer, tmp_path
         subprocess.run(["umount", str(small)], check=True)
 
 
+@pytest.mark.skipif(os.geteuid() != 0 or sys.platform != "linux", reason="mounts a file system")
+def test_a_destination_on_a_read_only_file_system(imgmove: Run, layout: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "locked"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "ro", "none", str(folder)], capture_output=True)
+    if mounted.returncode != 0:
+        pytest.skip("can't mount here")
+    try:
+        for target in ("oci:locked/out", "./locked/out.tar", "./locked/out.tar.zst"):
+            one_line(imgmove("copy", f"oci:{layout}", target), 1, "destination", "locked/out", "read-only")
+        one_line(imgmove("save", f"oci:{layout}:app:1", "-o", "locked/out.tar"), 1, "destination", "read-only")
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
 def test_a_destination_that_can_not_be_written(imgmove: Run, layout: Path, tmp_path: Path) -> None:
     one_line(imgmove("copy", f"oci:{layout}", "/proc/imgmove.tar"), 1, "destination", "/proc")
     one_line(imgmove("copy", f"oci:{layout}", "oci:/proc/imgmove"), 1, "/proc")

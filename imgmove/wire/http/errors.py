@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 _TRANSIENT = frozenset({408, 425, 499})
 _LASTING = frozenset({501, 505})
 """Those 5xx that say what the server can't do, and will not be able to do the next time."""
+_HINTS = {
+    405: "it may be for reading only, such as a mirror",
+    413: "a proxy in front of it limits the size of requests",
+}
 _LONGEST_MESSAGE = 300
 _LARGEST_BODY = 64 << 10
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
@@ -56,9 +60,7 @@ def error_of(response: Response, what: str = "") -> ImgmoveError:
         return Throttled(text, delay=delay)
     if response.status in _TRANSIENT or (response.status >= 500 and response.status not in _LASTING):
         return ServerError(text, delay=delay)
-    if response.status == 413:
-        return ServerRefused(text, status=413, code=code, hint="a proxy in front of it limits the size of requests")
-    return ServerRefused(text, status=response.status, code=code)
+    return ServerRefused(text, status=response.status, code=code, hint=_HINTS.get(response.status, ""))
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
