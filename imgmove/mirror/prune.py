@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from imgmove.engine.pool import TaskGroup
@@ -94,7 +94,7 @@ class Pruner:
         assert location is not None
         destination = opened(self._session, location)
         what = f"listing {location}"
-        present = self._session.run.persist(what, lambda: _names(destination, together))
+        present = self._session.run.persist(what, lambda: _present(destination, together))
         wanted = {item.name for listing in together for item in listing.items}
         kept = [listing.mirror.keep_previous for listing in together if listing.mirror.keep_previous is not None]
         surplus = [name for name in present if name not in wanted and not _is_kept(name, kept)]
@@ -142,6 +142,14 @@ def _repositories(together: Sequence[Listing]) -> set[str]:
     return {item.name.rpartition(":")[0] for listing in together for item in listing.items}
 
 
+def _present(destination: Destination, together: Sequence[Listing]) -> list[str]:
+    try:
+        return _names(destination, together)
+    except NotFound:
+        # Nothing was ever written there.
+        return []
+
+
 def _names(destination: Destination, together: Sequence[Listing]) -> list[str]:
     if isinstance(destination, ImageLister):
         own = _repositories(together)
@@ -149,15 +157,7 @@ def _names(destination: Destination, together: Sequence[Listing]) -> list[str]:
         return [name for name in names if name.rpartition(":")[0] in own]
     if not isinstance(destination, TagLister):
         raise UsageError(f"{together[0].destination} does not list its tags, so it can't be pruned")
-    return list(_tags(destination))
-
-
-def _tags(destination: TagLister) -> Iterator[str]:
-    try:
-        yield from destination.tags()
-    except NotFound:
-        # Nothing was ever written there.
-        return
+    return list(destination.tags())
 
 
 def _is_kept(name: str, rules: Sequence[PreviousName]) -> bool:

@@ -17,7 +17,8 @@ from imgmove.model.reference import Reference, check_tag
 from imgmove.ports import Destination, TagLister
 from imgmove.stages.session import Session
 
-_MOST_TAGS = 500_000
+_MOST_TAGS = 200_000
+"""Of one repository, as many as fit into the memory that a pass may take."""
 
 
 @dataclass
@@ -28,7 +29,7 @@ class Listing:
         source: the repository.
         destination: where its images go; for an error before that is known, the mirror's own.
         items: the images that were chosen.
-        verdicts: why each other tag was not, by its name at the destination.
+        verdicts: why each other tag was not, by its name at the destination, where tags may be pruned.
         misnamed: tags whose new names are none, with the reason.
         error: why the list could not be read.
     """
@@ -148,7 +149,8 @@ class Survey:
                     listing.misnamed.append((tag, error))
                 continue
             if reason:
-                verdicts[name] = reason
+                if mirror.prune is not None:
+                    verdicts[name] = reason
                 continue
             if (other := taken.setdefault(name, tag)) != tag:
                 raise UsageError(f"{repository}:{other} and :{tag} would both become {placed(destination, name)}")

@@ -15,7 +15,7 @@ from imgmove.mirror.meaning import read_mirror_file
 from imgmove.mirror.run import open_session
 from imgmove.settings import Settings
 from tests.mirror.test_limits import Ear
-from tests.quirks import Quirks, RegistryServer
+from tests.quirks import Failure, Quirks, RegistryServer
 from tests.quirks.server import SMALL_CONFIG
 
 Factory = Callable[..., RegistryServer]
@@ -119,6 +119,25 @@ def test_two_mirrors_that_fill_one_repository(
     assert "writes there too and does not prune" in kept.mirrors[0].notes[0]
     config = write(tmp_path, *(f"{mirror}, {prune}" for mirror in mirrors))
     assert imgmove.run_mirror(config, settings=settings).totals["pruned"] == 2
+
+
+def test_pruning_what_was_never_written(registry_factory: Factory, settings: Settings, tmp_path: Path) -> None:
+    source = registry_factory(Quirks(failures=(Failure("GET manifest", 404, 100), Failure("HEAD manifest", 404, 100))))
+    source.put_image("app", "1")
+    config = write(tmp_path, f"source: {source.host}/app, destination: {tmp_path}/out, prune: {{enabled: true}}")
+    report = imgmove.run_mirror(config, settings=settings)
+    assert [failure.message for failure in report.failures] == [f"source: {source.host}/app has no 1"]
+
+
+def test_more_tags_than_anybody_has(registry_factory: Factory, settings: Settings, tmp_path: Path) -> None:
+    source = registry_factory()
+    source.put_image("app", *(f"1.{number}" for number in range(6)))
+    config = write(tmp_path, f"source: {source.host}/app, destination: {tmp_path}/out, prune: {{enabled: true}}")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("imgmove.mirror.survey._MOST_TAGS", 5)
+        report = imgmove.run_mirror(config, settings=settings)
+    assert "more than 5 tags" in report.failures[0].message
+    assert report.mirrors[0].notes == ["nothing was pruned, because not every source could be listed"]
 
 
 def test_a_source_is_never_its_own_mirror(registry_factory: Factory, settings: Settings, tmp_path: Path) -> None:
