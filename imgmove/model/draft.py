@@ -11,10 +11,16 @@ from imgmove.model import media_types
 from imgmove.model.changes import apply_changes
 from imgmove.model.descriptor import Descriptor
 from imgmove.model.digest import Digest
-from imgmove.model.manifest import Manifest, make_manifest, parse_manifest, read_json_object, to_json_bytes
+from imgmove.model.manifest import (
+    LARGEST_CONFIG,
+    Manifest,
+    make_manifest,
+    parse_manifest,
+    read_json_object,
+    to_json_bytes,
+)
 from imgmove.model.platform import Platform
 
-_LARGEST_CONFIG = 64 << 20
 _OF_A_CONTAINER = ("container", "container_config")
 _DOCKER_LAYERS = {
     media_types.OCI_LAYER: media_types.DOCKER_LAYER,
@@ -85,7 +91,7 @@ class Draft:
         """
         if not base.is_image:
             raise UsageError("a layer can't be put onto what is no image")
-        document = read_json_object(config, most=_LARGEST_CONFIG)
+        document = read_json_object(config, most=LARGEST_CONFIG)
         settings = document.get("config") or {}
         if not isinstance(settings, dict):
             raise MalformedContent("the config of the base holds no settings")

@@ -17,6 +17,7 @@ from imgmove.model.descriptor import Descriptor
 from imgmove.model.digest import DEFAULT_ALGORITHM, Digest
 
 LARGEST_MANIFEST = 4 << 20
+LARGEST_CONFIG = 64 << 20
 """Bytes; registries refuse more (OCI distribution spec, *Pushing Manifests*), and so do we before parsing."""
 
 _DEEPEST = 64
@@ -191,7 +192,7 @@ def digests_of_layers(config: bytes) -> tuple[Digest, ...]:
     Raises:
         MalformedContent: not an image config.
     """
-    rootfs = read_json_object(config, most=64 << 20).get("rootfs")
+    rootfs = read_json_object(config, most=LARGEST_CONFIG).get("rootfs")
     diff_ids = rootfs.get("diff_ids") if isinstance(rootfs, dict) else None
     if diff_ids is None:
         return ()

@@ -208,7 +208,8 @@ def has_checksum(header: bytes) -> bool:
     except MalformedContent:
         return False
     blanked = header[:148] + b"        " + header[156:]
-    return stated in (sum(blanked), sum(byte - 256 if byte > 127 else byte for byte in blanked))
+    unsigned = sum(blanked)
+    return stated == unsigned or stated == unsigned - 256 * sum(byte > 127 for byte in blanked)
 
 
 def make_header(name: str, size: int, *, is_folder: bool = False) -> bytes:

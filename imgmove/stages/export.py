@@ -9,25 +9,19 @@ from functools import partial
 from typing import BinaryIO, Protocol
 
 from imgmove.engine.blobs import SidedReader
-from imgmove.engine.choose import check_platform, choose_one, flattened, preferred
-from imgmove.engine.graph import read_content, read_node
 from imgmove.engine.layers import Allowance, StoredLayer
 from imgmove.errors import ImgmoveError, LocalError, UsageError
-from imgmove.model.descriptor import Descriptor
-from imgmove.model.digest import Digest
-from imgmove.model.location import EngineLocation, Location, PipeLocation
-from imgmove.model.manifest import Manifest, Node, read_json_object
+from imgmove.model.location import EngineLocation, Location
+from imgmove.model.manifest import digests_of_layers
 from imgmove.model.platform import Platform
-from imgmove.ports import BlobStarted, FileWriter, Note, PlanMade, Source
+from imgmove.ports import BlobStarted, FileWriter, Note, PlanMade
 from imgmove.rootfs.checked import CheckedTar
 from imgmove.rootfs.union import unite
 from imgmove.rootfs.unpack import Unpacker, prepare_folder
-from imgmove.stages.naming import find_origins
+from imgmove.stages.image import SourceImage
 from imgmove.stages.session import Session
 from imgmove.streams import BLOCK
 
-_LARGEST_CONFIG = 64 << 20
-_DEFAULT_PLATFORM = Platform("linux", "amd64")
 _GATHERED = 256 << 10
 
 
@@ -153,58 +147,24 @@ def _on_destination(call: Callable[[], object]) -> None:
 
 
 def _layers(
-    session: Session, image: Location, platform: Platform | None, max_size: int | None
+    session: Session, location: Location, platform: Platform | None, max_size: int | None
 ) -> Sequence[StoredLayer]:
     """The image's layers, the topmost first."""
-    location = session.endpoints.looked_up(image)
-    if isinstance(location, PipeLocation):
-        location = session.endpoints.spooled(location)
-    (origin,) = find_origins(session.endpoints, location, every=False)
-    source = origin.source
-    assert isinstance(source, Source)
-    try:
-        root = session.run.persist(f"resolving {origin.label}", lambda: source.resolve(origin.name))
-        manifest, diff_ids = _read_image(session, source, root, platform, origin.label)
-    except ImgmoveError as error:
-        raise error.on("source") from error.__cause__
+    image = SourceImage(session, location)
+    manifest = image.chosen(platform)
+    if manifest is None or not manifest.is_image or manifest.config is None:
+        raise UsageError(f"{image.label} is no image that has a root file system")
+    diff_ids = digests_of_layers(image.content(manifest.config))
+    if len(diff_ids) != len(manifest.layers):
+        raise UsageError(
+            f"{image.label} has {len(manifest.layers)} layers, but its config does not say what they unpack to"
+        )
     allowance, found = Allowance(max_size), list[StoredLayer]()
     for number, (layer, diff_id) in enumerate(zip(manifest.layers, diff_ids, strict=True), 1):
         label = f"layer {number} ({layer.digest.short})"
         below = tuple(found[::-1])
-        found.append(StoredLayer(session.run, source, session.codec, layer, diff_id, label, allowance, below))
+        found.append(StoredLayer(session.run, image.source, session.codec, layer, diff_id, label, allowance, below))
     return found[::-1]
-
-
-def _read_image(
-    session: Session, source: Source, root: Descriptor, platform: Platform | None, label: str
-) -> tuple[Manifest, Sequence[Digest]]:
-    def read(descriptor: Descriptor) -> Node:
-        return session.run.persist(f"reading {descriptor.digest.short}", lambda: read_node(source, descriptor))
-
-    def content(descriptor: Descriptor) -> bytes:
-        what = f"reading {descriptor.digest.short}"
-        return session.run.persist(what, lambda: read_content(source, descriptor, _LARGEST_CONFIG))
-
-    node: Node | None = read(root)
-    if isinstance(node, Manifest):
-        if platform is not None:
-            check_platform(node, (platform,), content)
-    elif node is not None:
-        index = flattened(node, read)
-        child = choose_one(index, platform) if platform else preferred(index, _DEFAULT_PLATFORM)
-        node = read(child) if child is not None and child.is_manifest else None
-    if not isinstance(node, Manifest) or not node.is_image or node.config is None:
-        raise UsageError(f"{label} is no image that has a root file system")
-    return node, _diff_ids(content(node.config), len(node.layers), label)
-
-
-def _diff_ids(config: bytes, count: int, label: str) -> Sequence[Digest]:
-    rootfs = read_json_object(config, most=_LARGEST_CONFIG).get("rootfs")
-    texts = rootfs.get("diff_ids") if isinstance(rootfs, dict) else None
-    texts = texts or []
-    if not isinstance(texts, list) or len(texts) != count or not all(isinstance(text, str) for text in texts):
-        raise UsageError(f"{label} has {count} layers, but its config does not say what they unpack to")
-    return [Digest.parse(text) for text in texts]
 
 
 class _TarFile:

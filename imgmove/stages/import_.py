@@ -7,32 +7,24 @@ import os
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
-from functools import partial
-from typing import TypeVar
 
 from imgmove.endpoints.rootfs import Rootfs, RootfsPipe, make_pipe
-from imgmove.engine.choose import check_platform, choose_one, flattened
 from imgmove.engine.convert import Conversions, Format
-from imgmove.engine.graph import read_content, read_node
 from imgmove.engine.pipe import Piping, move_pipe
 from imgmove.errors import DigestMismatch, ImgmoveError, UsageError
 from imgmove.model import media_types
 from imgmove.model.changes import apply_changes
-from imgmove.model.descriptor import Descriptor
 from imgmove.model.draft import Draft, Origination
 from imgmove.model.location import Location, PipeLocation
-from imgmove.model.manifest import Manifest, Node
+from imgmove.model.manifest import Manifest
 from imgmove.model.platform import Platform
 from imgmove.ports import Compression, Destination, NamedImage, Note, OutlinedDestination, SequentialDestination, Source
+from imgmove.stages.image import SourceImage
 from imgmove.stages.move import move
-from imgmove.stages.naming import Origin, Target, Targets, find_origins
+from imgmove.stages.naming import Origin, Target, Targets
 from imgmove.stages.options import CopyOptions, WantedCompression
 from imgmove.stages.report import CopyReport, ImageReport, Totals
 from imgmove.stages.session import Session
-
-Answer = TypeVar("Answer")
-
-_LARGEST_CONFIG = 64 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,33 +193,18 @@ class _Base:
             UsageError: it is none that a layer can be put onto.
         """
         assert options.onto is not None
-        (origin,) = find_origins(session.endpoints, session.endpoints.looked_up(options.onto), every=False)
-        source = origin.source
-        assert isinstance(source, Source)
-        ask = partial(_ask, session)
-
-        def read(descriptor: Descriptor) -> Node:
-            return ask(f"reading {descriptor.digest.short}", lambda: read_node(source, descriptor))
-
-        def content(descriptor: Descriptor) -> bytes:
-            what = f"reading {descriptor.digest.short}"
-            return ask(what, lambda: read_content(source, descriptor, _LARGEST_CONFIG))
-
-        node = read(ask(f"resolving {origin.label}", lambda: source.resolve(origin.name)))
-        if isinstance(node, Manifest) and options.platform:
-            check_platform(node, (options.platform,), content)
-        elif not isinstance(node, Manifest):
-            platform = options.platform or session.settings.environment.platform
-            node = read(choose_one(flattened(node, read), platform))
-        if not isinstance(node, Manifest) or not node.is_image or node.config is None:
-            raise UsageError(f"{origin.label} is no image that a layer can be put onto")
+        image = SourceImage(session, options.onto)
+        is_alone = isinstance(image.node, Manifest)
+        node = image.chosen(options.platform or (None if is_alone else session.settings.environment.platform))
+        if node is None or not node.is_image or node.config is None:
+            raise UsageError(f"{image.label} is no image that a layer can be put onto")
         is_docker = node.media_type == media_types.DOCKER_MANIFEST and options.format == "keep"
         if is_docker and options.layer_compression == "zstd":
             raise UsageError(
-                f"{origin.label} is in docker's format, which has no zstd layers",
+                f"{image.label} is in docker's format, which has no zstd layers",
                 hint="add --format oci, or --compression gzip",
             )
-        return cls(source, node, content(node.config))
+        return cls(image.source, node, image.content(node.config))
 
 
 def _check_apart(rootfs: str, place: Location) -> None:
@@ -238,13 +215,6 @@ def _check_apart(rootfs: str, place: Location) -> None:
         written = os.path.realpath(os.path.expanduser(path))
         if os.path.commonpath((folder, written)) == folder:
             raise UsageError(f"{place} lies in the folder that is packed", hint="write to another folder")
-
-
-def _ask(session: Session, what: str, question: Callable[[], Answer]) -> Answer:
-    try:
-        return session.run.persist(what, question)
-    except ImgmoveError as error:
-        raise error.on("source") from error.__cause__
 
 
 def _time(date: int | None) -> str:

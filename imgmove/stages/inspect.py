@@ -6,21 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from imgmove.engine.choose import choose_one, flattened, preferred
-from imgmove.engine.graph import read_content, read_node
 from imgmove.engine.pool import each
 from imgmove.errors import ImgmoveError, UsageError
 from imgmove.model.descriptor import Descriptor
 from imgmove.model.digest import Digest
-from imgmove.model.location import Location, PipeLocation
-from imgmove.model.manifest import Index, Manifest, Node, read_json_object
+from imgmove.model.location import Location
+from imgmove.model.manifest import LARGEST_CONFIG, Index, Manifest, Node, read_json_object
 from imgmove.model.platform import Platform
-from imgmove.ports import NamedImage, ReferrerLister, Source
-from imgmove.stages.naming import Origin, find_origins
+from imgmove.ports import NamedImage, ReferrerLister
+from imgmove.stages.image import SourceImage
 from imgmove.stages.session import Session
-
-_LARGEST_CONFIG = 64 << 20
-_DEFAULT_PLATFORM = Platform("linux", "amd64")
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,32 +112,26 @@ def inspect(session: Session, location: Location, platform: Platform | None = No
         NotFound: no such image or platform.
         ContentError: it is broken.
     """
-    origin, root = _rooted(session, location)
-    node = _read(session, origin.source, root)
-    images = _images(session, origin.source, node)
-    manifest = _chosen(session, origin.source, node, platform)
-    config = _config_document(session, origin.source, manifest)
+    image = SourceImage(session, location)
+    node, manifest = image.node, image.chosen(platform)
+    images = _images(session, image, node)
+    config = _config_document(image, manifest)
     return Inspection(
-        location=origin.label,
-        root=root,
+        location=image.label,
+        root=image.root,
         images=images,
         manifest=manifest,
         platform=_platform(config) or (images[0].platform if len(images) == 1 else None),
         config=config,
-        referrers=_referrers(
-            session, origin.source, {root.digest, *([manifest.descriptor.digest] if manifest else [])}
-        ),
+        referrers=_referrers(session, image, {image.root.digest, *([manifest.descriptor.digest] if manifest else [])}),
     )
 
 
 def raw(session: Session, location: Location, platform: Platform | None = None) -> bytes:
     """The exact bytes of the image's manifest or index; with a platform, of that one's manifest."""
-    origin, root = _rooted(session, location)
-    node = _read(session, origin.source, root)
-    if platform is None:
-        return node.content
-    manifest = _chosen(session, origin.source, node, platform)
-    return manifest.content if manifest else node.content
+    image = SourceImage(session, location)
+    manifest = image.chosen(platform) if platform else None
+    return manifest.content if manifest else image.node.content
 
 
 def config(session: Session, location: Location, platform: Platform | None = None) -> bytes:
@@ -151,70 +140,32 @@ def config(session: Session, location: Location, platform: Platform | None = Non
     Raises:
         UsageError: it has none.
     """
-    origin, root = _rooted(session, location)
-    manifest = _chosen(session, origin.source, _read(session, origin.source, root), platform)
+    image = SourceImage(session, location)
+    manifest = image.chosen(platform)
     if manifest is None or manifest.config is None:
-        raise UsageError(f"{origin.label} has no config")
-    return _content(session, origin.source, manifest.config)
+        raise UsageError(f"{image.label} has no config")
+    return image.content(manifest.config)
 
 
 def digest(session: Session, location: Location, platform: Platform | None = None) -> Digest:
     """The digest that the image's name stands for; with a platform, that of its manifest."""
-    origin, root = _rooted(session, location)
-    if platform is None:
-        return root.digest
-    manifest = _chosen(session, origin.source, _read(session, origin.source, root), platform)
-    return manifest.descriptor.digest if manifest else root.digest
+    image = SourceImage(session, location)
+    manifest = image.chosen(platform) if platform else None
+    return manifest.descriptor.digest if manifest else image.root.digest
 
 
-def _rooted(session: Session, location: Location) -> tuple[Origin, Descriptor]:
-    location = session.endpoints.looked_up(location)
-    if isinstance(location, PipeLocation):
-        location = session.endpoints.spooled(location)
-    (origin,) = find_origins(session.endpoints, location, every=False)
-    source = origin.source
-    assert isinstance(source, Source)
-    try:
-        root = session.run.persist(f"resolving {origin.label}", lambda: source.resolve(origin.name))
-    except ImgmoveError as error:
-        raise error.on("source") from error.__cause__
-    return origin, root
-
-
-def _read(session: Session, source: object, descriptor: Descriptor) -> Node:
-    assert isinstance(source, Source)
-    return session.run.persist(f"reading {descriptor.digest.short}", lambda: read_node(source, descriptor))
-
-
-def _content(session: Session, source: object, descriptor: Descriptor) -> bytes:
-    assert isinstance(source, Source)
-    what = f"reading {descriptor.digest.short}"
-    return session.run.persist(what, lambda: read_content(source, descriptor, _LARGEST_CONFIG))
-
-
-def _chosen(session: Session, source: object, node: Node, platform: Platform | None) -> Manifest | None:
+def _images(session: Session, image: SourceImage, node: Node) -> tuple[PlatformImage, ...]:
     if isinstance(node, Manifest):
-        return node
-    index = flattened(node, partial(_read, session, source))
-    child = choose_one(index, platform) if platform else preferred(index, _DEFAULT_PLATFORM)
-    if child is None or not child.is_manifest:
-        return None
-    chosen = _read(session, source, child)
-    return chosen if isinstance(chosen, Manifest) else None
-
-
-def _images(session: Session, source: object, node: Node) -> tuple[PlatformImage, ...]:
-    if isinstance(node, Manifest):
-        platform = _platform(_config_document(session, source, node))
+        platform = _platform(_config_document(image, node))
         return (PlatformImage(node.descriptor, platform, _size(node)),)
-    return tuple(each(session.pool, partial(_entry, session, source), node.manifests))
+    return tuple(each(session.pool, partial(_entry, image), node.manifests))
 
 
-def _entry(session: Session, source: object, child: Descriptor) -> PlatformImage:
+def _entry(image: SourceImage, child: Descriptor) -> PlatformImage:
     if not child.is_manifest:
         return PlatformImage(child, child.platform, child.size)
     try:
-        node = _read(session, source, child)
+        node = image.read(child)
     except ImgmoveError as error:
         if error.exit_status != 5:
             raise
@@ -227,10 +178,10 @@ def _size(node: Node) -> int:
     return len(node.content) + sum(child.size for child in children)
 
 
-def _config_document(session: Session, source: object, manifest: Manifest | None) -> dict[str, object]:
+def _config_document(image: SourceImage, manifest: Manifest | None) -> dict[str, object]:
     if manifest is None or manifest.config is None or not manifest.is_image:
         return {}
-    return read_json_object(_content(session, source, manifest.config), most=_LARGEST_CONFIG)
+    return read_json_object(image.content(manifest.config), most=LARGEST_CONFIG)
 
 
 def _platform(document: dict[str, object]) -> Platform | None:
@@ -238,21 +189,21 @@ def _platform(document: dict[str, object]) -> Platform | None:
     return platform if platform.os else None
 
 
-def _referrers(session: Session, source: object, subjects: set[Digest]) -> tuple[Referrer, ...]:
+def _referrers(session: Session, image: SourceImage, subjects: set[Digest]) -> tuple[Referrer, ...]:
+    source = image.source
     if not isinstance(source, ReferrerLister):
         return ()
     found: dict[Digest, NamedImage] = {}
     for subject in subjects:
-        asked = partial(source.referrers, subject)
-        for referrer in session.run.persist(f"asking what refers to {subject.short}", asked):
+        for referrer in image.ask(f"asking what refers to {subject.short}", partial(source.referrers, subject)):
             found.setdefault(referrer.descriptor.digest, referrer)
-    return tuple(each(session.pool, partial(_described, session, source), list(found.values())))
+    return tuple(each(session.pool, partial(_described, image), list(found.values())))
 
 
-def _described(session: Session, source: object, referrer: NamedImage) -> Referrer:
+def _described(image: SourceImage, referrer: NamedImage) -> Referrer:
     kind = referrer.descriptor.artifact_type
     if not kind:
-        node = _read(session, source, referrer.descriptor)
+        node = image.read(referrer.descriptor)
         kind = node.artifact_type or node.media_type
         if isinstance(node, Manifest) and node.is_image and node.layers:
             kind = node.layers[0].media_type
