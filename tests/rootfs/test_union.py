@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import subprocess
 import tarfile
+import tracemalloc
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from imgmove.errors import MalformedContent, Truncated
-from tests.rootfs.layers import Entry, folder, members, names, tar_of, tree_of, united
+from imgmove.rootfs.union import unite
+from tests.rootfs.layers import Entry, TarLayer, folder, members, names, tar_of, tree_of, united
 
 
 def test_a_layer_alone_stays_as_it_is() -> None:
@@ -142,3 +145,37 @@ def test_gnu_tar_unpacks_it_with_the_times_of_folders(tmp_path: Path) -> None:
     for name in ("a", "b"):
         assert {item.name for item in (tmp_path / "x" / name).iterdir()} == {"lower", "upper"}
         assert (tmp_path / "x" / name).stat().st_mtime == 0
+
+
+def many(kind: str, count: int) -> bytes:
+    """A layer of so many names; links point at what another layer has."""
+    return tar_of(*(Entry(f"some/folder/of/an/image/{number}", kind, "file") for number in range(count)))
+
+
+def memory(kinds: Sequence[str], count: int) -> int:
+    """Bytes that uniting such layers takes at most, the lowest first."""
+    other = tar_of(Entry("file"), Entry("some/.wh.folder"))
+    stack = [TarLayer(many(kind, count) if kind else other) for kind in reversed(kinds)]
+    tracemalloc.start()
+    try:
+        unite(stack, lambda _: None)
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    ("kinds", "most"),
+    [
+        (["file"], 250),
+        (["file", ""], 250),
+        (["file", "file", "file"], 350),
+        (["folder", ""], 300),
+        (["", "folder"], 1000),
+        (["", "link"], 1800),
+    ],
+    ids=str,
+)
+def test_bytes_of_memory_a_name(kinds: Sequence[str], most: int) -> None:
+    # The difference leaves out what is read and written at the moment, the same for any number of names above some thousand.
+    assert (memory(kinds, 8000) - memory(kinds, 4000)) / 4000 < most
