@@ -23,6 +23,7 @@ can help, so that neither the engine nor the command line has to look at a messa
     │   ├── Throttled            1   429 and friends: with the delay that the server asked for
     │   └── ServerError          1   5xx
     ├── ServerRefused            1   a 4xx that is neither of the above; trying again won't help
+    │   └── BeginningLost        1   an upload was forgotten whose beginning nobody has any more
     ├── QuotaReached             1   as many requests as one may make for now; left for later
     └── Interrupted            130 / 143
 """
@@ -176,6 +177,10 @@ class ServerRefused(ImgmoveError):
         super().__init__(message, hint=hint)
         self.status = status
         self.code = code
+
+
+class BeginningLost(ServerRefused):
+    """A registry has forgotten an upload out of a pipe; who can open that again can begin anew."""
 
 
 class QuotaReached(ImgmoveError):

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from imgmove.endpoints.rootfs import Rootfs, RootfsPipe, make_pipe
 from imgmove.engine.convert import Conversions, Format
 from imgmove.engine.pipe import Piping, move_pipe
-from imgmove.errors import DigestMismatch, ImgmoveError, UsageError
+from imgmove.errors import BeginningLost, DigestMismatch, ImgmoveError, UsageError
 from imgmove.model import media_types
 from imgmove.model.changes import apply_changes
 from imgmove.model.draft import Draft, Origination
@@ -84,9 +84,19 @@ def import_rootfs(
         ImgmoveError: it could not be done; no name stands for anything incomplete.
     """
     options = options or ImportOptions()
-    endpoints, date = session.endpoints, session.settings.environment.source_date
-    place = endpoints.shaped(destination)
+    place = session.endpoints.shaped(destination)
     _check_apart(rootfs, place)
+    try:
+        return _imported(session, rootfs, place, options)
+    except BeginningLost:
+        if rootfs == "-":
+            raise
+        # All but pipes can be read once more.
+        return _imported(session, rootfs, place, options)
+
+
+def _imported(session: Session, rootfs: str, place: Location, options: ImportOptions) -> CopyReport:
+    endpoints, date = session.endpoints, session.settings.environment.source_date
     targets = Targets(endpoints, place)
     base = _Base.find(session, options) if options.onto else None
     try:

@@ -11,6 +11,7 @@ import os
 import random
 import resource
 import ssl
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -28,6 +29,7 @@ from imgmove.endpoints.layout import Layout
 from imgmove.engine.run import RetryPolicy
 from imgmove.errors import (
     AccessDenied,
+    BeginningLost,
     DigestMismatch,
     ImgmoveError,
     LocalError,
@@ -46,7 +48,7 @@ from imgmove.settings import Settings, SideOptions
 from imgmove.stages.import_ import ImportOptions, import_rootfs
 from imgmove.wire.files import LocalFiles
 from tests.images import build_artifact, build_image, build_index, docker_archive, tar_of
-from tests.quirks import Drop, Quirks, RegistryServer
+from tests.quirks import Drop, Failure, Quirks, RegistryServer
 
 TAR = tar_of({"etc/hello": b"world", "big": random.Random(5).randbytes(300_000)})
 EPOCH = "1700000000"
@@ -462,6 +464,27 @@ def test_an_upload_that_breaks_goes_on(session: imgmove.Session, tmp_path: Path,
     whole = registry_factory()
     rootfs = str(tmp_path / "big.tar")
     assert packed(session, rootfs, f"{broken.host}/a:1") == packed(session, rootfs, f"{whole.host}/a:1")
+
+
+@pytest.mark.parametrize("kind", ["tar", "folder"])
+def test_an_upload_that_is_lost_begins_anew(
+    kind: str, dated: Settings, rootfs: str, tmp_path: Path, registry_factory: Factory
+) -> None:
+    lossy = registry_factory(Quirks(failures=(Failure("PUT upload", 404),)))
+    (tmp_path / "folder").mkdir()
+    with imgmove.Session(dated) as session:
+        packed(session, rootfs if kind == "tar" else str(tmp_path / "folder"), f"{lossy.host}/a:1")
+
+
+def test_a_pipe_whose_upload_is_lost_can_not_begin_anew(
+    dated: Settings, rootfs: str, monkeypatch: pytest.MonkeyPatch, registry_factory: Factory
+) -> None:
+    lossy = registry_factory(Quirks(failures=(Failure("PUT upload", 404),)))
+    with open(rootfs, "rb") as stream, imgmove.Session(dated) as session:
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(stream))
+        with pytest.raises(BeginningLost, match="lost the upload"):
+            imgmove.import_rootfs("-", f"{lossy.host}/a:1", session=session)
+    assert not any(exchange.method == "PUT" and "/manifests/" in exchange.path for exchange in lossy.log)
 
 
 def test_a_digest_that_is_demanded(

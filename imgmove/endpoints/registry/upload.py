@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from imgmove.endpoints.registry.host import RegistryHost
 from imgmove.endpoints.registry.session import Session, UploadLost
-from imgmove.errors import NetworkError, ServerRefused
+from imgmove.errors import BeginningLost, NetworkError, ServerRefused
 from imgmove.model.descriptor import Descriptor
 from imgmove.ports import Reader
 from imgmove.streams import BytesReader, drain
@@ -32,7 +32,7 @@ class _Upload:
         """Completes the upload, unless that is done.
 
         Raises:
-            ServerRefused: the registry has lost it.
+            BeginningLost: the registry has lost it.
         """
         if self._is_done:
             return
@@ -40,7 +40,7 @@ class _Upload:
             self._session.put(descriptor)
         elif not self._is_there(descriptor):
             # It is not the answer alone that got lost.
-            raise ServerRefused(f"{self._host.name} lost the upload at its end")
+            raise BeginningLost(f"{self._host.name} lost the upload at its end")
         self._is_done = True
 
     def abort(self) -> None:
@@ -191,7 +191,7 @@ class PipedUpload(_Upload):
         """Goes on after all that was taken from the reader; what did not arrive is sent again.
 
         Raises:
-            ServerRefused: the registry has lost what came before.
+            BeginningLost: the registry has lost what came before.
         """
         if not self._session.is_open:
             self._restart()
@@ -224,7 +224,7 @@ class PipedUpload(_Upload):
 
     def _restart(self) -> None:
         if self._unsent_from:
-            raise ServerRefused(
+            raise BeginningLost(
                 f"{self._host.name} lost the upload, and a pipe can't be read again", hint="write it to a file first"
             )
         self._session.cancel()
