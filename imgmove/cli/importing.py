@@ -22,38 +22,43 @@ from imgmove.model.location import PipeLocation, parse_location
 from imgmove.model.platform import Platform
 from imgmove.settings import parse_size
 
+Input = Annotated[
+    str, typer.Argument(metavar="FILE|DIR|-|URL", help="A tar (also compressed), a folder, stdin, http(s)://…")
+]
+Change = Annotated[
+    list[str] | None,
+    typer.Option("--change", "-c", metavar="INSTRUCTION", help="A Dockerfile instruction, such as 'CMD [\"sh\"]'."),
+]
+Message = Annotated[
+    str, typer.Option("--message", "-m", metavar="TEXT", show_default=False, help="For the image's history.")
+]
+OfPlatform = Annotated[
+    str,
+    typer.Option(metavar="OS/ARCH", show_default="this machine's", help="The image's; with --onto, which is meant."),
+]
+Onto = Annotated[
+    str, typer.Option(metavar="IMAGE", show_default=False, help="Add it to this image, as one more layer.")
+]
+MaxSize = Annotated[
+    str, typer.Option(metavar="SIZE", show_default=False, help="Refuse a tar that unpacks to more, such as 20G.")
+]
+LimitRate = Annotated[
+    str, typer.Option(help="Bytes per second over all connections, such as 20M.", metavar="RATE", show_default=False)
+]
+
 
 def import_(
-    rootfs: Annotated[
-        str, typer.Argument(metavar="FILE|DIR|-|URL", help="A tar (also compressed), a folder, stdin, http(s)://…")
-    ],
+    rootfs: Input,
     destination: Annotated[str, typer.Argument(metavar="DST", help="Where the image goes.")],
-    change: Annotated[
-        list[str] | None,
-        typer.Option("--change", "-c", metavar="INSTRUCTION", help="A Dockerfile instruction, such as 'CMD [\"sh\"]'."),
-    ] = None,
-    message: Annotated[
-        str, typer.Option("--message", "-m", metavar="TEXT", show_default=False, help="For the image's history.")
-    ] = "",
-    platform: Annotated[
-        str,
-        typer.Option(
-            metavar="OS/ARCH", show_default="this machine's", help="The image's; with --onto, which is meant."
-        ),
-    ] = "",
-    onto: Annotated[
-        str, typer.Option(metavar="IMAGE", show_default=False, help="Add it to this image, as one more layer.")
-    ] = "",
+    change: Change = None,
+    message: Message = "",
+    platform: OfPlatform = "",
+    onto: Onto = "",
     compression: Annotated[Compression, typer.Option(help="Of the layer; keep is gzip.")] = Compression.keep,
     compression_level: Annotated[int | None, typer.Option(help="1-9 for gzip, 1-22 for zstd.")] = None,
     format: Annotated[Format, typer.Option(help="Of the manifest; keep is OCI's, or that of --onto.")] = Format.keep,
-    max_size: Annotated[
-        str, typer.Option(metavar="SIZE", show_default=False, help="Refuse a tar that unpacks to more, such as 20G.")
-    ] = "",
-    limit_rate: Annotated[
-        str,
-        typer.Option(help="Bytes per second over all connections, such as 20M.", metavar="RATE", show_default=False),
-    ] = "",
+    max_size: MaxSize = "",
+    limit_rate: LimitRate = "",
     *,
     source_access: SourceAccess,
     destination_access: DestinationAccess,
