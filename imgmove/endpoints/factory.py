@@ -8,7 +8,8 @@ import shutil
 import stat
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
@@ -43,7 +44,7 @@ from imgmove.wire.files import LocalFiles
 
 if TYPE_CHECKING:
     from imgmove.endpoints.bundle import Bundle, BundleFile, BundleOptions, BundleStream
-    from imgmove.endpoints.engines import Engines
+    from imgmove.endpoints.engines import Engines, SavedLayer, ThinSave
     from imgmove.endpoints.layout import Layout
     from imgmove.endpoints.registry import Registries
     from imgmove.endpoints.rootfs import Rootfs
@@ -188,8 +189,20 @@ class Endpoints:
 
     def spooled(self, location: Location) -> ArchiveLocation:
         """Copies a pipe into a temporary file that goes away with this, and says where that is."""
-        stream = self._stream(location)
         what = "the pipe's" if isinstance(location, PipeLocation) else f"{location}'s"
+        return ArchiveLocation("archive", self._kept_in_file(self._stream(location), what))
+
+    def thinned(self, location: EngineLocation, save: ThinSave, layers: Collection[SavedLayer]) -> None:
+        """Opens an engine's image without layers that nobody is going to read; it is the source from then on."""
+        from imgmove.endpoints.archive import open_archive
+        from imgmove.wire import codec
+
+        with closing(save.without(layers)) as stream:
+            path = self._kept_in_file(codec.decompressing(stream, "gzip"), f"{location}'s")
+        left_out = frozenset(layer.diff_id for layer in layers)
+        self._once(("source", str(location)), lambda: open_archive(self._files, path, left_out))
+
+    def _kept_in_file(self, stream: BinaryIO | Reader, what: str) -> str:
         try:
             descriptor, path = tempfile.mkstemp(prefix="imgmove-", suffix=".tar")
             self._temporary.append(path)
@@ -200,7 +213,7 @@ class Endpoints:
                 f"{what} content can't be kept in a temporary file: {error.strerror}",
                 hint="TMPDIR says where there is room",
             ) from error
-        return ArchiveLocation("archive", path)
+        return path
 
     def container(self, location: EngineLocation) -> Reader:
         """Opens the root file system of a container: one tar, as the engine sends it.

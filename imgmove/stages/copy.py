@@ -16,11 +16,11 @@ from imgmove.ports import (
     SequentialSource,
     Source,
 )
-from imgmove.stages.bases import KnownBases, find_bases
 from imgmove.stages.move import made_up, move
 from imgmove.stages.naming import Origin, Target, Targets, find_origins, own_reference
 from imgmove.stages.options import CopyOptions
 from imgmove.stages.report import CopyReport, ImageReport, Totals
+from imgmove.stages.saved import bases_of_saved
 from imgmove.stages.session import Session
 
 _REGISTRIES = (RegistryLocation, RegistryPrefix)
@@ -82,7 +82,8 @@ def _copied(
 ) -> CopyReport:
     knowledge: Knowledge = session.knowledge
     if _is_saved(sources[0]) and _can_be_piped(sources, destinations, options):
-        bases = _bases(session, sources[0], destinations[0])
+        assert isinstance(sources[0], EngineLocation)
+        bases = bases_of_saved(session, sources[0], destinations[0], options)
         if bases is None:
             return _copy_pipe(session, sources, destinations, options, every=every)
         # What the repository has can only be left out when the whole is known.
@@ -95,20 +96,6 @@ def _copied(
         for origin in (for_engines if isinstance(location, EngineLocation) else origins)
     ]
     return move(session, pairs, options, knowledge=knowledge)
-
-
-def _bases(session: Session, source: Location, destination: Location) -> KnownBases | None:
-    """The layers of an engine's image that a repository has under digests of its own; None when it has none."""
-    assert isinstance(source, EngineLocation)
-    if not isinstance(destination, RegistryLocation):
-        return None
-    engines = session.endpoints.engines
-    diff_ids = () if engines.keeps_manifests(source) else engines.diff_ids(source)
-    if not diff_ids:
-        return None
-    repository = session.endpoints.source(destination)
-    bases = find_bases(session.knowledge, repository, destination.reference.tag, diff_ids)
-    return bases if bases.blobs else None
 
 
 def _origins(

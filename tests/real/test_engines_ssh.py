@@ -111,23 +111,61 @@ def test_out_of_an_engine(
         copied(connect(edge), edge.at(engine, "app:9"), there)
 
 
-def test_containerd_sends_a_registry_only_what_that_lacks(
-    containerd1: RealEngine,
+def test_a_registry_is_sent_only_what_it_lacks(
+    engine: RealEngine,
     edge: Edge,
     connect: Connect,
     layout: str,
     plain_registry: RealRegistry,
     session: imgmove.Session,
+    listener: Listener,
 ) -> None:
-    containerd1.clean()
     repository = f"{plain_registry.host}/s{uuid.uuid4().hex[:8]}/app"
     copied(session, f"{layout}:app:1", f"{repository}:1")
-    copied(session, f"{layout}:app:2", containerd1.at("app:2"))
+    copied(session, f"{layout}:app:2", engine.at("app:2"))
     edge.link.bytes = 0
-    report = copied(connect(edge), edge.at(containerd1, "app:2"), f"{repository}:2")
+    report = copied(connect(edge), edge.at(engine, "app:2"), f"{repository}:2")
     assert 1_000_000 < edge.link.bytes < allowed(1_000_000)
-    assert report.images[0].digest == imgmove.inspect(f"{layout}:app:2", session=session).root.digest
-    containerd1.clean()
+    assert listener.notes == [] or "digest of its own" in listener.notes[0]
+    original = imgmove.inspect(f"{layout}:app:2", session=session)
+    if engine.keeps_manifests:
+        assert report.images[0].digest == original.root.digest
+    out = imgmove.inspect(f"{repository}:2", session=session)
+    assert out.layers[0].digest == original.layers[0].digest, "the registry's own form of the base is named"
+    assert out.config["rootfs"] == original.config["rootfs"]
+    imgmove.verify(f"{repository}:2", session=session)
+
+
+def test_a_host_whose_tar_takes_nothing_out(
+    docker20: RealEngine,
+    connect: Connect,
+    layout: str,
+    plain_registry: RealRegistry,
+    session: imgmove.Session,
+    listener: Listener,
+    tmp_path_factory: pytest.TempPathFactory,
+    tmp_path: Path,
+) -> None:
+    docker20.clean()
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    (tools / "tar").write_text(
+        "#!/bin/sh\ncase $* in *--delete*) cat > /dev/null; echo 'tar: unrecognized option --delete' >&2; exit 1;; esac\n"
+        f'exec {shutil.which("tar")} "$@"\n'
+    )
+    (tools / "tar").chmod(0o755)
+    repository = f"{plain_registry.host}/s{uuid.uuid4().hex[:8]}/app"
+    copied(session, f"{layout}:app:1", f"{repository}:1")
+    copied(session, f"{layout}:app:2", docker20.at("app:2"))
+    lines = f"SetEnv PATH={tools}:{os.environ['PATH']}"
+    with run_sshd(tmp_path_factory.mktemp("busy"), lines) as sshd, behind_link(sshd, tmp_path) as edge:
+        report = copied(connect(edge), edge.at(docker20, "app:2"), f"{repository}:2")
+    assert report.totals.blobs_present == 1, "the registry is not sent what it has all the same"
+    (note, _) = listener.notes
+    assert note.endswith(
+        f"(docker on {edge.sshd.host}: tar: unrecognized option --delete); sent the whole image instead"
+    )
+    docker20.clean()
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import closing
 from io import RawIOBase
 from typing import Protocol
@@ -68,10 +68,13 @@ class Archive(LayoutReader):
             self._temporary = ""
 
 
-def open_archive(files: Files, path: str) -> Archive:
+def open_archive(files: Files, path: str, left_out: Collection[Digest] = ()) -> Archive:
     """Opens an archive of any format and compression.
 
     One that is compressed as a whole can't be read in place, so it is unpacked into a temporary file first.
+
+    Args:
+        left_out: diffIDs of layers that it is known to lack, as nobody is going to read them.
 
     Raises:
         NotFound: there is none.
@@ -80,10 +83,10 @@ def open_archive(files: Files, path: str) -> Archive:
     """
     compression = codec.sniff(files.read_at(path, 0, TAR_BLOCK))
     if compression == "none":
-        return _opened(files, path, path, "")
+        return _opened(files, path, path, "", left_out)
     temporary = _unpacked(files, path, compression)
     try:
-        return _opened(LocalFiles(), temporary, path, temporary)
+        return _opened(LocalFiles(), temporary, path, temporary, left_out)
     except BaseException:
         LocalFiles().remove(temporary)
         raise
@@ -95,7 +98,7 @@ def looks_like_archive(files: Files, path: str) -> bool:
     return is_tar(start) or codec.sniff(start) != "none"
 
 
-def _opened(files: Files, path: str, label: str, temporary: str) -> Archive:
+def _opened(files: Files, path: str, label: str, temporary: str, left_out: Collection[Digest]) -> Archive:
     found = index_members(files, path, label)
     members = found.regions
     contents: dict[str, Content] = dict(members)
@@ -107,7 +110,7 @@ def _opened(files: Files, path: str, label: str, temporary: str) -> Archive:
     if docker_format.MANIFEST not in members:
         raise _not_an_archive(label, found)
     images = parse_docker_manifest(inside.read_at(docker_format.MANIFEST, 0, docker_format.LARGEST + 1))
-    made = virtual_layout(images, _Members(inside, members, label))
+    made = virtual_layout(images, _Members(inside, members, label, left_out))
     contents.update(made)
     made_up = frozenset(entry.descriptor.digest for entry in _read_index(inside, label).entries)
     return Archive(inside, label, made_up, temporary)
@@ -148,10 +151,13 @@ class ContentLookup(Protocol):
 class _Members:
     """Content that lies in the file."""
 
-    def __init__(self, inside: MemberFiles, members: Mapping[str, Region], label: str) -> None:
+    def __init__(
+        self, inside: MemberFiles, members: Mapping[str, Region], label: str, left_out: Collection[Digest]
+    ) -> None:
         self._inside = inside
         self._members = members
         self._label = label
+        self._left_out = left_out
 
     def config(self, name: str) -> bytes:
         """A config's bytes; its name is not always its hash."""
@@ -161,6 +167,8 @@ class _Members:
 
     def layer(self, name: str, diff_id: Digest) -> tuple[Descriptor, Content | None]:
         """A plain layer is named by its diffID; a compressed one has to be hashed."""
+        if diff_id in self._left_out:
+            return Descriptor(media_types.OCI_LAYER, diff_id, 0), None
         region = self._region(name)
         compression = codec.sniff(self._inside.read_at(name, 0, TAR_BLOCK))
         if compression == "none":

@@ -74,7 +74,9 @@ class Program:
 
     def _error(self, what: str, status: int, said: str) -> ImgmoveError:
         lines = [line for line in said.splitlines() if line.strip()]
-        text = f"{self.label} {what}: {printable(lines[-1])}" if lines else f"{self.label} {what} ended with {status}"
+        # Whole scripts tell people nothing.
+        which = self.label if self._words[-1:] == ("-c",) else f"{self.label} {what}"
+        text = f"{which}: {printable(lines[-1])}" if lines else f"{which} ended with {status}"
         lower = said.lower()
         if any(word in lower for word in _ABSENT):
             return NotFound(text)

@@ -14,6 +14,7 @@ from imgmove.endpoints.engines.destination import EngineDestination
 from imgmove.endpoints.engines.docker import Docker
 from imgmove.endpoints.engines.nearest import no_such_image
 from imgmove.endpoints.engines.podman import Podman
+from imgmove.endpoints.engines.thinned import SavedLayer, ThinSave
 from imgmove.errors import NetworkError, NotFound, UsageError
 from imgmove.model.digest import Digest
 from imgmove.model.location import EngineLocation, SshHost, parse_ssh_host
@@ -74,6 +75,22 @@ class Engines:
         self._streams.append(stream)
         return stream
 
+    def thin_save(self, location: EngineLocation) -> tuple[ThinSave, Sequence[SavedLayer]] | None:
+        """The saving of an image, and its layers, where an engine on another host could leave some out.
+
+        Raises:
+            ServerRefused: that host can't take archives apart.
+        """
+        place = self._placed(location)
+        engine = self._engine(location)
+        if place.carrier is None or isinstance(engine, Containerd):
+            return None
+        image = engine.find(location.name)
+        if image is None:
+            return None
+        save = ThinSave(self._machine(place.carrier), _save_words(place, location.name), engine.label)
+        return save, save.blobs(image, engine.platform()) if engine.keeps_manifests else save.layers(image)
+
     def container(self, location: EngineLocation) -> Reader:
         """The root file system of a container of docker or podman: one tar, as the engine sends it.
 
@@ -98,11 +115,19 @@ class Engines:
         self._engines.clear()
 
     def _engine(self, location: EngineLocation) -> AnyEngine:
-        place = replace(location, name="", container="")
+        place = self._placed(location)
         with self._lock:
             if place not in self._engines:
                 self._engines[place] = self._opened(place)
             return self._engines[place]
+
+    def _placed(self, location: EngineLocation) -> EngineLocation:
+        """The engine itself; where docker's own settings name another host, the one there."""
+        place = replace(location, name="", container="")
+        if place.engine != "docker-daemon" or place.socket or place.carrier:
+            return place
+        address = docker_address(self._settings.environment)
+        return replace(place, carrier=parse_ssh_host(address.place)) if address.kind == "ssh" else place
 
     def _opened(self, place: EngineLocation) -> AnyEngine:
         if place.engine == "docker-daemon":
@@ -116,8 +141,6 @@ class Engines:
             machine = self._machine(place.carrier)
             return Docker(StreamHttp(lambda: machine.connect(place.socket), label), machine, label)
         address = docker_address(self._settings.environment)
-        if address.kind == "ssh":
-            return self._docker(replace(place, carrier=parse_ssh_host(address.place)))
         here = LocalMachine(self._settings.timeout)
         return Docker(StreamHttp(_connect(address, here, self._settings.timeout), label), here, label)
 
@@ -129,6 +152,13 @@ def _connect(address: EngineAddress, machine: Machine, timeout: float) -> Callab
     if address.kind == "unix":
         return lambda: machine.connect(address.place)
     return lambda: _tcp(address, timeout)
+
+
+def _save_words(place: EngineLocation, name: str) -> list[str]:
+    address = f"unix://{place.socket}" if place.socket else ""
+    if place.engine == "podman":
+        return ["podman", *(["--url", address] if address else []), "save", "-q", "--format", "docker-archive", name]
+    return ["docker", *(["-H", address] if address else []), "save", name]
 
 
 def _podman(place: EngineLocation, machine: Machine, settings: Settings) -> Podman:
