@@ -18,6 +18,8 @@ from imgmove.endpoints.layout import Layout
 from imgmove.errors import AccessDenied, ImgmoveError, NotFound
 from imgmove.settings import Settings
 from imgmove.wire.files import LocalFiles
+from imgmove.wire.ssh import SshConnection
+from imgmove.wire.ssh.connection import RemoteListener
 from tests.images import build_image
 from tests.real.counted_link import CountedLink
 from tests.real.engine_fixtures import ADDED, BASE, Listener, allowed, copied, diff_ids_of
@@ -267,16 +269,28 @@ def test_no_right_on_the_socket(
         copied(connect(edge), f"{layout}:app:1", f"docker-daemon+ssh://{edge.sshd.host}/app:1")
 
 
-def test_nothing_listens_afterwards(docker26_containerd: RealEngine, edge: Edge, connect: Connect, layout: str) -> None:
+def test_nothing_listens_afterwards(
+    docker26_containerd: RealEngine, edge: Edge, connect: Connect, layout: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     docker26_containerd.clean()
-    before = listening()
+    ports: list[int] = []
+    listen = SshConnection.listen
+
+    def noted(connection: SshConnection) -> RemoteListener:
+        listener = listen(connection)
+        ports.append(listener.port)
+        assert is_listening(listener.port)
+        return listener
+
+    monkeypatch.setattr(SshConnection, "listen", noted)
     session = connect(edge)
     copied(session, f"{layout}:app:1", edge.at(docker26_containerd, "app:1"))
-    assert listening() == before, "the connection is open still, the port is not"
+    assert ports
+    assert not any(is_listening(port) for port in ports), "the connection is open still, the port is not"
     docker26_containerd.clean()
 
 
-def listening() -> set[str]:
-    """The TCP ports of loopback that sshd listens on."""
-    lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
-    return {line.split()[1] for line in lines if line.split()[3] == "0A"}
+def is_listening(port: int) -> bool:
+    """Whether anything listens on a TCP port of loopback."""
+    lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return any(line[1] == f"0100007F:{port:04X}" and line[3] == "0A" for line in lines)
