@@ -6,7 +6,6 @@ import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import TypeVar
 
 from imgmove.engine.ahead import READ_AHEAD_FROM, read_ahead
@@ -14,7 +13,7 @@ from imgmove.engine.convert import Conversions, Recipe, converted_type
 from imgmove.engine.graph import open_content
 from imgmove.engine.plan import PlannedBlob
 from imgmove.engine.run import Run
-from imgmove.engine.split import SPLIT_FROM, SplitReader
+from imgmove.engine.split import split
 from imgmove.errors import ContentChanged, ContentError, ImgmoveError, Interrupted, Side, SizeMismatch
 from imgmove.model.descriptor import Descriptor
 from imgmove.ports import (
@@ -26,7 +25,6 @@ from imgmove.ports import (
     Destination,
     LastingBlobWriter,
     LastingDestination,
-    RangedSource,
     Reader,
     Retrying,
     SequentialDestination,
@@ -243,10 +241,7 @@ class BlobMover:
         left = descriptor.size - offset
         if left < READ_AHEAD_FROM:
             return raw
-        may_split = left >= SPLIT_FROM and self.run.limit is None
-        if may_split and isinstance(source, RangedSource):
-            return SplitReader(self.run, raw, partial(source.open_range, descriptor), offset, descriptor.size)
-        return read_ahead(self.run, raw) or raw
+        return split(self.run, source, descriptor, raw, offset) or read_ahead(self.run, raw) or raw
 
     def _check_wanted(self, blob: PlannedBlob) -> None:
         if (reason := self.why_unwanted(blob)) is not None:

@@ -10,6 +10,7 @@ from imgmove.engine.blobs import SidedReader
 from imgmove.engine.graph import open_content
 from imgmove.engine.pulled import PersistentReader
 from imgmove.engine.run import Run
+from imgmove.engine.split import split
 from imgmove.errors import DigestMismatch, MalformedContent
 from imgmove.model.descriptor import Descriptor
 from imgmove.model.digest import Digest
@@ -95,7 +96,9 @@ class StoredLayer:
 
     def _verified(self) -> Reader:
         def again(position: int) -> Reader:
-            return self.run.watched(open_content(self.source, self.descriptor, position), self._key)
+            raw = open_content(self.source, self.descriptor, position)
+            wide = split(self.run, self.source, self.descriptor, raw, position)
+            return self.run.watched(wide or raw, self._key)
 
         reader = PersistentReader(self.run, f"reading {self.descriptor.digest.short}", again, 0)
         return SidedReader(VerifyingReader(reader, ContentCheck(self.descriptor)))

@@ -10,11 +10,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 
 from imgmove.engine.ahead import popped
 from imgmove.engine.run import Run
 from imgmove.errors import ImgmoveError, NetworkError
-from imgmove.ports import Reader
+from imgmove.model.descriptor import Descriptor
+from imgmove.ports import RangedSource, Reader
 from imgmove.streams import BLOCK
 
 OpenRange = Callable[[int, int], Reader | None]
@@ -30,6 +32,18 @@ _FIRST_LANES = 3
 _FAST = 64 << 20
 """Bytes a second at which it is not the connection that holds us."""
 _LOOKED_AT_AFTER = 0.1
+
+
+def split(run: Run, source: object, descriptor: Descriptor, raw: Reader, offset: int) -> SplitReader | None:
+    """Reads a blob's rest over several connections when one proves slow; None where that would not pay.
+
+    Args:
+        raw: the blob from ``offset`` on.
+    """
+    may_split = descriptor.size - offset >= SPLIT_FROM and run.limit is None
+    if not may_split or not isinstance(source, RangedSource):
+        return None
+    return SplitReader(run, raw, partial(source.open_range, descriptor), offset, descriptor.size)
 
 
 class SplitReader:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import math
 import os
 import random
 import subprocess
@@ -90,6 +91,21 @@ def test_a_connection_that_breaks_is_gone_on_with(
     # The config, and each layer in two pieces.
     assert broken.count("GET blob") == 5
     assert broken.sent("GET blob") < 6_100_000
+
+
+def test_a_large_layer_over_a_slow_connection_comes_over_several(
+    session: imgmove.Session, registry: RegistryServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("imgmove.engine.split._FAST", math.inf)
+    monkeypatch.setattr("imgmove.engine.split._LOOKED_AT_AFTER", 1e-9)
+    place = placed(build_image([{"large": random.Random(1).randbytes(12 << 20)}]), tmp_path / "layout")
+    imgmove.copy(place, f"{registry.host}/app:1", session=session).raise_failures()
+    imgmove.export(place, str(tmp_path / "expected.tar"), session=session)
+    registry.forget()
+    imgmove.export(f"{registry.host}/app:1", str(tmp_path / "out.tar"), session=session)
+    assert (tmp_path / "out.tar").read_bytes() == (tmp_path / "expected.tar").read_bytes()
+    # The config, the layer's beginning, and parts of 2 MiB.
+    assert registry.count("GET blob") >= 6
 
 
 def test_export_import_export(session: imgmove.Session, images: Path, tmp_path: Path) -> None:
