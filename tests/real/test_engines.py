@@ -13,6 +13,7 @@ import pytest
 import imgmove
 from imgmove.errors import ImgmoveError, NotFound, ServerRefused, SomeFailed
 from imgmove.model import media_types
+from imgmove.model.location import LayoutLocation
 from imgmove.model.platform import Platform
 from imgmove.wire.machine import LocalMachine
 from tests.real.engine_fixtures import ADDED, BASE, Listener, Traffic, allowed, copied, diff_ids_of
@@ -68,6 +69,34 @@ def test_on_a_base_that_was_pulled(
     copied(session, f"{layout}:app:2", engine.at("app:2"))
     assert traffic.bytes < allowed(1_000_000)
     assert engine.diff_ids("app:2") == diff_ids_of([BASE, ADDED])
+
+
+@pytest.mark.parametrize("name", ["docker20", "docker26", "docker26_containerd", "podman4"])
+def test_on_a_base_that_was_built_there(
+    name: str,
+    request: pytest.FixtureRequest,
+    session: imgmove.Session,
+    traffic: Traffic,
+    tmp_path: Path,
+) -> None:
+    engine: RealEngine = request.getfixturevalue(name)
+    engine.clean()
+    folder = tmp_path / "built"
+    folder.mkdir()
+    (folder / "base").write_bytes(BASE["base"])
+    (folder / "Dockerfile").write_text("FROM scratch\nCOPY base /base\n")
+    engine.do("build", "-q", "-t", "base:1", str(folder))
+    copied(session, engine.at("base:1"), f"oci:{tmp_path / 'there'}:base")
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more" / "added").write_bytes(ADDED["added"])
+    options = imgmove.ImportOptions(onto=LayoutLocation(str(tmp_path / "there"), "base"))
+    imgmove.import_rootfs(str(tmp_path / "more"), f"oci:{tmp_path / 'there'}:app", options, session=session)
+    traffic.bytes = 0
+    copied(session, f"oci:{tmp_path / 'there'}:app", engine.at("app:2"))
+    assert 1_000_000 < traffic.bytes < allowed(1_000_000)
+    app = imgmove.inspect(f"oci:{tmp_path / 'there'}:app", session=session)
+    assert engine.diff_ids("app:2") == app.config["rootfs"]["diff_ids"]  # type: ignore[index]
+    engine.clean()
 
 
 def test_an_index_gives_the_engine_its_own_platform(engine: RealEngine, layout: str, session: imgmove.Session) -> None:
