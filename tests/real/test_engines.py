@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import subprocess
+import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -148,6 +150,23 @@ def test_several_images_in_one_archive_and_loaded_again(
         imgmove.load(str(tmp_path / "two.tar"), engine.at(""), session=again).raise_failures()
     assert engine.names() == [engine.shown("app:1"), engine.shown("app:2")]
     assert engine.diff_ids("app:2") == diff_ids_of([BASE, ADDED])
+
+
+def test_load_goes_to_the_docker_that_the_environment_names(
+    docker20: RealEngine, layout: str, session: imgmove.Session, tmp_path: Path
+) -> None:
+    docker20.clean()
+    imgmove.save([f"{layout}:app:1"], str(tmp_path / "one.tar"), session=session).raise_failures()
+    done = subprocess.run(
+        [sys.executable, "-m", "imgmove", "load", "-i", str(tmp_path / "one.tar")],
+        env={**os.environ, "DOCKER_HOST": f"unix://{docker20.socket}", "XDG_CACHE_HOME": str(tmp_path / "cache")},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("docker-daemon:app:1@sha256:")
+    assert docker20.names() == ["app:1"]
+    docker20.clean()
 
 
 def test_a_broken_source_leaves_nothing(
