@@ -30,6 +30,7 @@ class Origin:
     Attributes:
         name: what the source is to resolve.
         own: the image's own name as a reference; None where it has none.
+        listed: that name as it stands in a layout, which other layouts keep to the letter; empty elsewhere.
         label: the image as a location, for messages and reports.
     """
 
@@ -37,6 +38,7 @@ class Origin:
     name: str
     own: Reference | None
     label: str
+    listed: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +76,7 @@ def find_origins(endpoints: Endpoints, location: Location, *, every: bool) -> li
     if isinstance(location, EngineLocation) and location.engine == "containerd":
         return [Origin(source, location.name, own_reference(location.name, location), str(location))]
     if named and not every:
-        return [Origin(source, named, own_reference(named, location), str(location))]
+        return [_named(source, named, named, location, str(location))]
     if not isinstance(source, ImageLister):
         return [Origin(source, named, None, str(location))]
     images = source.images()
@@ -114,7 +116,13 @@ def _from_listing(source: Source, image: NamedImage, location: Location) -> Iter
     for name in image.names:
         # A bundle's location has no room for a name, but names in bundles are full ones.
         label = name if isinstance(location, BundleLocation) else str(_renamed(location, name))
-        yield Origin(source, digest, own_reference(name, location), label)
+        yield _named(source, digest, name, location, label)
+
+
+def _named(source: Source | SequentialSource, asked: str, name: str, location: Location, label: str) -> Origin:
+    own = own_reference(name, location)
+    listed = name if own is not None and isinstance(location, LayoutLocation) else ""
+    return Origin(source, asked, own, label, listed)
 
 
 def _renamed(location: Location, name: str, digest: Digest | None = None) -> Location:
@@ -200,7 +208,8 @@ class Targets:
     def _in_file(self, location: Location, origin: Origin) -> Target:
         name = getattr(location, "name", "")
         if not name and origin.own is not None:
-            name = _name_in_file(origin.own, location)
+            is_kept = origin.listed and isinstance(location, LayoutLocation)
+            name = origin.listed if is_kept else _name_in_file(origin.own, location)
         names = tuple(dict.fromkeys(item for item in (name, *self._more_names(name)) if item))
         label = str(_renamed(location, name))
         return Target(self._endpoints.destination(location), names, label, getattr(location, "digest", None))

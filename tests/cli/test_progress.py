@@ -112,7 +112,7 @@ def test_bars_on_a_terminal_are_gone_in_the_end(tmp_path: Path, environment: dic
     os.close(near)
     out, _ = process.communicate(timeout=20)
     assert process.returncode == 0
-    assert re.fullmatch(rf"oci:{re.escape(str(tmp_path))}/out:library/app:1@sha256:[0-9a-f]{{64}}\n", out)
+    assert re.fullmatch(rf"oci:{re.escape(str(tmp_path))}/out:app:1@sha256:[0-9a-f]{{64}}\n", out)
     text = shown.decode()
     assert re.search(r"total +: +\d+%\|.*B/s", text)
     assert text.splitlines()[-1].strip() == "", "nothing is left on the screen"

@@ -441,3 +441,12 @@ def test_verify_names_each_difference(session: imgmove.Session, layout: Layout, 
     assert (
         len(imgmove.verify(place(tmp_path, "one:1"), f"oci:{tmp_path / 'o'}:one:1", session=session).differences) == 3
     )
+
+
+def test_layouts_keep_names_to_the_letter(session: imgmove.Session, tmp_path: Path) -> None:
+    place = Layout.writable(LocalFiles(), str(tmp_path / "in"))
+    for name in ("app:1", "latest", "docker.io/library/web:2"):
+        build_image([{"name": name.encode()}]).put(place, name)
+    report = imgmove.load(f"oci:{tmp_path}/in", f"oci:{tmp_path}/out", session=session)
+    report.raise_failures()
+    assert imgmove.tags(f"oci:{tmp_path}/out", session=session) == ["app:1", "docker.io/library/web:2", "latest"]
