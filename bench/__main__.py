@@ -1,4 +1,4 @@
-"""``python -m bench [WORDS...]``: measures the rows whose name has one of the words, or all, and prints the table."""
+"""``python -m bench [WORDS...]``: measures the rows whose name has one of the words, or all, and then writes the page."""
 
 from __future__ import annotations
 
@@ -132,16 +132,26 @@ def main() -> None:
         return not arguments.words or any(word in name for word in arguments.words)
 
     with ground(arguments.keep) as place:
-        rows = [_shown(row) for row in _measured(place, arguments, is_wanted)]
-        curves = (
-            [_told(curve) for curve in Meadow(place.folder, place.environment).curves()] if is_wanted("growth") else []
-        )
-        if not arguments.words:
-            start = in_turns({"start": lambda: run_once(_START, place.environment, place.folder)}, 5)["start"].wall
-            draw(curves, _DOCS / _PICTURE)
-            path = place.environment["PATH"]
-            page = Page(rows, curves, start, arguments.rounds, path, _PICTURE)
-            (_DOCS / "benchmarks.md").write_text(page.text())
+        start = in_turns({"start": lambda: run_once(_START, place.environment, place.folder)}, 5)["start"].wall
+        rows: list[Measured] = []
+        curves: list[Growth] = []
+        for found in _all(place, arguments, is_wanted):
+            if isinstance(found, Measured):
+                rows.append(_shown(found))
+            else:
+                curves.append(_told(found))
+            if not arguments.words:
+                # What was measured stays, whatever happens to the rest.
+                draw(curves, _DOCS / _PICTURE)
+                page = Page(rows, curves, start, arguments.rounds, place.environment["PATH"], _PICTURE)
+                (_DOCS / "benchmarks.md").write_text(page.text())
+
+
+def _all(place: Ground, arguments: argparse.Namespace, is_wanted: Callable[[str], bool]) -> Iterator[Measured | Growth]:
+    yield from _measured(place, arguments, is_wanted)
+    if is_wanted("growth"):
+        yield from Meadow(place.folder, place.environment).curves()
+    yield from _bundled(place, arguments, is_wanted)
 
 
 def _measured(place: Ground, arguments: argparse.Namespace, is_wanted: Callable[[str], bool]) -> Iterator[Measured]:
@@ -154,6 +164,9 @@ def _measured(place: Ground, arguments: argparse.Namespace, is_wanted: Callable[
     for way in filter(lambda row: is_wanted(row.name), ssh.SSH_ROWS):
         costs = ssh.measure(way, place.folder, place.environment, arguments.rounds)
         yield Measured(way.name, costs, way.target, not way.round_trip)
+
+
+def _bundled(place: Ground, arguments: argparse.Namespace, is_wanted: Callable[[str], bool]) -> Iterator[Measured]:
     name = f"bundle of {arguments.bundle_gib} GiB, beside copying and hashing its blobs"
     if is_wanted(name):
         size = arguments.bundle_gib << 30

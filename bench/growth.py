@@ -119,6 +119,8 @@ class Meadow:
 
 def draw(curves: Sequence[Growth], path: Path) -> None:
     """Draws all curves, time above and memory below, on logarithmic axes."""
+    if not curves:
+        return
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(3.2 * len(curves), 5.6), layout="constrained")

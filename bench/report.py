@@ -62,7 +62,7 @@ class Page:
 
     def text(self) -> str:
         """The page, in Markdown."""
-        return "\n".join((*self._head(), *self._table(), *self._growth()))
+        return "\n".join((*self._head(), *self._table(), *self._growth())).rstrip() + "\n"
 
     def _head(self) -> Iterator[str]:
         yield "# Benchmarks\n"
@@ -86,6 +86,12 @@ class Page:
         for row in self.rows:
             yield from self._lines(row)
         yield ""
+        if any(row.floors for row in self.rows):
+            yield (
+                "*bare sockets* is [bench/floor.py](../bench/floor.py): the fewest lines of Python that move such a layer, "
+                "without and with its SHA-256. What it takes beyond a program is Python's or the hash's; what imgmove takes "
+                "beyond it is imgmove's.\n"
+            )
 
     def _lines(self, row: Measured) -> Iterator[str]:
         name = row.name
