@@ -143,12 +143,12 @@ class EngineDestination:
             self._check(temporary, way, shipment)
             for name in names:
                 self._engine.name(temporary, name)
+            self._engine.forget(temporary)
         except BaseException:
             # What went wrong first is what people have to know.
             with contextlib.suppress(ImgmoveError):
                 self._engine.forget(temporary)
             raise
-        self._engine.forget(temporary)
 
     def _check(self, temporary: str, way: Way, shipment: Shipment) -> None:
         """An engine may say yes to an image that it could not unpack."""

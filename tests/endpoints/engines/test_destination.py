@@ -164,6 +164,19 @@ def test_what_no_other_way_could_cure(shelf: Shelf, error: ImgmoveError) -> None
     assert shelf.images == {}
 
 
+def test_a_temporary_name_whose_removal_failed_is_removed_again(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    forget = shelf.forget
+
+    def forget_later(temporary: str) -> None:
+        monkeypatch.setattr(shelf, "forget", forget)
+        raise NetworkError("cut")
+
+    monkeypatch.setattr(shelf, "forget", forget_later)
+    with pytest.raises(NetworkError, match="cut"):
+        pull(shelf)
+    assert set(shelf.images) == {"app:1"}
+
+
 def test_a_config_of_another_image() -> None:
     manifest, _ = parts(APP)
     _, other = parts(build_image())
