@@ -12,10 +12,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from bench import bundle, mirror, ssh
-from bench.growth import Growth, Meadow, draw
+from bench.growth import CURVES, Growth, Meadow, draw
 from bench.images import build, noise, real_layers, tiny_files
 from bench.measure import Cost, Costs, in_turns, run_once
 from bench.report import Measured, Page
+from bench.results import Results
 from bench.rows import ROWS, Command, Job, Row
 from bench.servers import empty_registry, registry, slow_link
 
@@ -122,9 +123,9 @@ def ground(kept: Path | None) -> Iterator[Ground]:
 def main() -> None:
     """Measures, prints, and writes the page when everything was measured."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("words", nargs="*", help="only rows with one of these words; nothing is written then")
+    parser.add_argument("words", nargs="*", help="only rows with one of these words")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--keep", type=Path, help="a folder to keep the images in")
+    parser.add_argument("--keep", type=Path, help="a folder to keep images and results in, to measure some rows again")
     parser.add_argument("--bundle-gib", type=int, default=10, help="how large the bundle is")
     arguments = parser.parse_args()
 
@@ -133,31 +134,36 @@ def main() -> None:
 
     with ground(arguments.keep) as place:
         start = in_turns({"start": lambda: run_once(_START, place.environment, place.folder)}, 5)["start"].wall
-        rows: list[Measured] = []
-        curves: list[Growth] = []
+        results = Results(arguments.keep and arguments.keep / "results.json", _names(arguments))
         for found in _all(place, arguments, is_wanted):
-            if isinstance(found, Measured):
-                rows.append(_shown(found))
-            else:
-                curves.append(_told(found))
-            if not arguments.words:
-                # What was measured stays, whatever happens to the rest.
-                draw(curves, _DOCS / _PICTURE)
-                page = Page(rows, curves, start, arguments.rounds, place.environment["PATH"], _PICTURE)
+            _show(found)
+            results.add(found)
+            if arguments.keep or not arguments.words:
+                draw(results.curves, _DOCS / _PICTURE)
+                path = place.environment["PATH"]
+                page = Page(results.rows, results.curves, start, arguments.rounds, path, _PICTURE)
                 (_DOCS / "benchmarks.md").write_text(page.text())
+
+
+def _names(arguments: argparse.Namespace) -> list[str]:
+    rows = [row.name for row in ROWS] + [row.name for row in mirror.MIRROR_ROWS] + [row.name for row in ssh.SSH_ROWS]
+    return [*rows, _bundle_name(arguments), *CURVES]
+
+
+def _bundle_name(arguments: argparse.Namespace) -> str:
+    return f"bundle of {arguments.bundle_gib} GiB, beside copying and hashing its blobs"
 
 
 def _all(place: Ground, arguments: argparse.Namespace, is_wanted: Callable[[str], bool]) -> Iterator[Measured | Growth]:
     yield from _measured(place, arguments, is_wanted)
-    if is_wanted("growth"):
-        yield from Meadow(place.folder, place.environment).curves()
+    yield from Meadow(place.folder, place.environment).curves(is_wanted)
     yield from _bundled(place, arguments, is_wanted)
 
 
 def _measured(place: Ground, arguments: argparse.Namespace, is_wanted: Callable[[str], bool]) -> Iterator[Measured]:
     for row in filter(lambda row: is_wanted(row.name), ROWS):
         costs = place.measure(row, arguments.rounds)
-        yield Measured(row.name, costs, row.target, row.minus_start, frozenset(row.floors))
+        yield Measured(row.name, costs, row.target, row.minus_start, frozenset(row.floors), row.seconds)
     for passes in filter(lambda row: is_wanted(row.name), mirror.MIRROR_ROWS):
         costs = mirror.measure(passes, place.folder, place.environment, min(arguments.rounds, 2))
         yield Measured(passes.name, costs, passes.target)
@@ -167,27 +173,23 @@ def _measured(place: Ground, arguments: argparse.Namespace, is_wanted: Callable[
 
 
 def _bundled(place: Ground, arguments: argparse.Namespace, is_wanted: Callable[[str], bool]) -> Iterator[Measured]:
-    name = f"bundle of {arguments.bundle_gib} GiB, beside copying and hashing its blobs"
+    name = _bundle_name(arguments)
     if is_wanted(name):
         size = arguments.bundle_gib << 30
         yield Measured(name, bundle.measure(place.folder, size, place.environment, 1), 1.3)
 
 
-def _shown(row: Measured) -> Measured:
-    print(row.name)
-    for name, cost in row.costs.items():
+def _show(found: Measured | Growth) -> None:
+    print(found.name)
+    if isinstance(found, Growth):
+        for point in found.points:
+            print(f"  {point.count:8} {point.cost.wall:7.3f} s  {point.cost.memory:6.0f} MiB", flush=True)
+        return
+    for name, cost in found.costs.items():
         if cost.failure:
             print(f"  {name:8} {cost.failure}")
         else:
             print(f"  {name:8} {cost.wall:7.3f} s  cpu {cost.cpu:7.3f} s  {cost.memory:6.0f} MiB", flush=True)
-    return row
-
-
-def _told(curve: Growth) -> Growth:
-    print(curve.name)
-    for point in curve.points:
-        print(f"  {point.count:8} {point.cost.wall:7.3f} s  {point.cost.memory:6.0f} MiB", flush=True)
-    return curve
 
 
 if __name__ == "__main__":

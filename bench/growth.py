@@ -18,6 +18,15 @@ from bench.servers import empty_registry, registry
 _SMALL_LAYER = 100_000
 _MIB = 1 << 20
 
+CURVES: Mapping[str, Sequence[int]] = {
+    "growth: mirror pass without state, unchanged tags": (10, 100, 1000, 10_000),
+    "growth: registry → layout, layers of 100 kB": (1, 10, 50, 200),
+    "growth: registry → layout, one layer, MiB": (1, 16, 256, 4096),
+    "growth: save, images in one archive": (10, 100, 1000),
+    "growth: load, images in one archive": (10, 100, 1000),
+}
+"""How many of what each curve counts."""
+
 
 @dataclass(frozen=True, slots=True)
 class Point:
@@ -53,13 +62,12 @@ class Meadow:
         self.folder = folder / "growth"
         self.environment = environment
 
-    def curves(self) -> Iterator[Growth]:
+    def curves(self, is_wanted: Callable[[str], bool]) -> Iterator[Growth]:
         """Measures one curve after another; each point is the best of three runs, the largest of one."""
-        yield self._curve("mirror pass without state, unchanged tags", (10, 100, 1000, 10_000), self._tags)
-        yield self._curve("registry → layout, layers of 100 kB", (1, 10, 50, 200), self._layers)
-        yield self._curve("registry → layout, one layer, MiB", (1, 16, 256, 4096), self._bytes)
-        yield self._curve("save, images in one archive", (10, 100, 1000), self._save)
-        yield self._curve("load, images in one archive", (10, 100, 1000), self._load)
+        measures = (self._tags, self._layers, self._bytes, self._save, self._load)
+        for (name, counts), measure in zip(CURVES.items(), measures, strict=True):
+            if is_wanted(name):
+                yield self._curve(name, counts, measure)
 
     def _curve(self, name: str, counts: Sequence[int], measure: Callable[[int], Callable[[], Cost]]) -> Growth:
         points = []
@@ -140,7 +148,7 @@ def draw(curves: Sequence[Growth], path: Path) -> None:
             panel.grid(visible=True, alpha=0.3)
             if row == 0:
                 panel.set_yscale("log")
-                panel.set_title(curve.name.replace(", ", ",\n", 1), fontsize=9)
+                panel.set_title(curve.name.partition(": ")[2].replace(", ", ",\n", 1), fontsize=9)
             else:
                 panel.set_ylim(0, 120)
     # Without the date the same figures give the same picture.

@@ -35,6 +35,7 @@ class Measured:
         target: how many times the quickest peer's time imgmove may take; 0 for none.
         minus_start: the interpreter's start is not counted against the target.
         floors: those programs that are nobody's, and show what cannot be undercut.
+        seconds: how long imgmove may take whatever others take; 0 for as long as the target says.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Measured:
     target: float = 0
     minus_start: bool = False
     floors: frozenset[str] = frozenset()
+    seconds: float = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +112,8 @@ class Page:
             name = ""
 
     def _judged(self, row: Measured, wall: float, best: float) -> str:
+        if row.seconds:
+            return f"≤ {row.seconds} s, {'met' if wall <= row.seconds else '**missed**'}"
         if not row.target or not best:
             return ""
         reached = (wall - self.start if row.minus_start else wall) / best
@@ -127,7 +131,7 @@ class Page:
             points = " · ".join(
                 f"{point.count}: {point.cost.wall:.2f}, {point.cost.memory:.0f}" for point in curve.points
             )
-            yield f"| {curve.name} | {points} | {curve.exponent:.2f} |"
+            yield f"| {curve.name.partition(': ')[2]} | {points} | {curve.exponent:.2f} |"
         yield "\nAn exponent of 1 is linear; more than that is a defect.\n"
 
 

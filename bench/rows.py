@@ -41,6 +41,7 @@ class Row:
         is_warm: the destination holds the image already.
         minus_start: the interpreter's start is not counted.
         floors: the least that the job could cost, which is no peer's time.
+        seconds: how long imgmove may take, whatever others take; 0 for as long as the target says.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Row:
     is_warm: bool = False
     minus_start: bool = False
     floors: dict[str, Command] = field(default_factory=dict)
+    seconds: float = 0
 
 
 def _registry_copy(image: str) -> dict[str, Command]:
@@ -157,5 +159,5 @@ ROWS: tuple[Row, ...] = (
     Row("export of an OCI layout, 316 MB", _EXPORT_OF_LAYOUT, 0.34),
     Row("export, 200,000 tiny files", _export("tiny:1"), 1.2),
     Row("unchanged image, 40 ms round trip", _registry_copy("image:1"), 2.5, round_trip=40, is_warm=True),
-    Row("--version", _VERSION, 0),
+    Row("--version", _VERSION, 0, seconds=0.08),
 )
