@@ -132,7 +132,7 @@ def draw(curves: Sequence[Growth], path: Path) -> None:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(3.2 * len(curves), 5.6), layout="constrained")
-    axes = figure.subplots(2, len(curves), sharex="col")
+    axes = figure.subplots(2, len(curves), sharex="col", squeeze=False)
     for column, curve in enumerate(curves):
         counts = [point.count for point in curve.points]
         for row, (label, values) in enumerate(
