@@ -16,6 +16,9 @@ from typing import Any
 from imgmove.errors import NetworkError, Truncated
 from imgmove.ports import ByteStream
 
+_LONGEST_WORK = 3600.0
+"""Seconds after which nobody still works on what was asked for."""
+
 _LARGEST_ANSWER = 64 << 20
 _BLOCK = 256 << 10
 
@@ -141,8 +144,8 @@ class _Connection(http.client.HTTPConnection):
         return self.getresponse()
 
     def be_patient(self) -> None:
-        """Waits as long as the other side is there: work on gigabytes gives no sign of life."""
-        self.sock.settimeout(None)
+        """Waits for long: work on gigabytes gives no sign of life, and a server that hangs for good gives none either."""
+        self.sock.settimeout(_LONGEST_WORK)
 
     def connect(self) -> None:
         # The stream was there before the connection; a closed one is never opened again behind our back.

@@ -173,3 +173,19 @@ def test_a_server_that_talks_something_else(serve: Serve) -> None:
 
 def test_json_lines() -> None:
     assert list(json_lines(b'{"a": 1}\r\nnoise\n[2]\n{"b": 2}')) == [{"a": 1}, {"b": 2}]
+
+
+@pytest.mark.parametrize("ask", [lambda http: http.order("/work", {}), lambda http: http.open("/much")])
+def test_who_hangs_for_good_is_left_in_the_end(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, ask: Callable[[StreamHttp], object]
+) -> None:
+    monkeypatch.setattr("imgmove.wire.stream_http._LONGEST_WORK", 0.1)
+    over = threading.Event()
+
+    def hang(_: socket.socket) -> None:
+        over.wait(10)
+
+    http = serve(hang)
+    with pytest.raises(NetworkError, match="the engine did not answer in time"):
+        ask(http)
+    over.set()

@@ -39,6 +39,7 @@ class Docker:
     def __init__(self, http: StreamHttp, machine: Machine, label: str) -> None:
         self._http = http
         self._machine = machine
+        self._seen: dict[str, EngineImage] = {}
         self.label = label
 
     # --- what it is
@@ -79,7 +80,7 @@ class Docker:
 
     def held(self, image: Manifest, diff_ids: Sequence[Digest]) -> Collection[Digest]:
         """A layer is held where some image has it on top of the same lower layers."""
-        found = (self.find(identity) for identity in self._identities())
+        found = map(self._identified, self._identities())
         return held_below(image, diff_ids, (item.diff_ids for item in found if item is not None))
 
     def names(self) -> list[str]:
@@ -89,6 +90,12 @@ class Docker:
     def _identities(self) -> list[str]:
         # Images between the layers of a build hold no more than those on top of them.
         return [str(entry["Id"]) for entry in self._list() if entry.get("Id")]
+
+    def _identified(self, identity: str) -> EngineImage | None:
+        """What an ID names never changes, so it is asked about once."""
+        if identity not in self._seen and (found := self.find(identity)) is not None:
+            self._seen[identity] = found
+        return self._seen.get(identity)
 
     def _list(self) -> list[dict[str, Any]]:
         value = read_json(self._content("/images/json"), most=_LARGEST_DOCUMENT)
