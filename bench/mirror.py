@@ -46,7 +46,8 @@ def measure(row: MirrorRow, folder: Path, environment: Mapping[str, str], rounds
         "first": partial(_pass, row, folder, environment, "imgmove", is_known=False),
         "imgmove": partial(_pass, row, folder, environment, "imgmove", is_known=True),
     }
-    for peer in ("regsync", "skopeo"):
+    # At a distance skopeo takes minutes, as it asks about one tag after another.
+    for peer in ("regsync",) if row.round_trip else ("regsync", "skopeo"):
         if shutil.which(peer, path=environment["PATH"]) is not None:
             programs[peer] = partial(_pass, row, folder, environment, peer, is_known=True)
     costs = in_turns(programs, rounds)
