@@ -51,7 +51,7 @@ class Page:
     """Everything that goes onto the page.
 
     Attributes:
-        start: seconds that the interpreter and our imports take before the first request.
+        start: seconds that a copy takes before its first request.
         picture: the file name of the curves' picture, beside the page.
     """
 
@@ -78,8 +78,9 @@ class Page:
             "*Peak* is the largest memory of any run."
         )
         yield (
-            f"Where *minus start* stands, the {self.start:.2f} s that Python and the imports take before the first "
-            "request are taken off before comparing with the target; the ratio itself is of whole times.\n"
+            f"Where *minus start* stands, the {self.start:.2f} s that Python, its imports and the command line take are "
+            "taken off before comparing with the target: so long takes a copy whose first request finds nobody listening. "
+            "The ratio itself is of whole times.\n"
         )
 
     def _table(self) -> Iterator[str]:
