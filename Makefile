@@ -20,7 +20,7 @@ lint: $(VENV)/.develops ## Check style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(VENV)/.develops real-servers ## Measure beside the peers that are on the PATH
+bench: $(VENV)/.develops real-servers ## Measure beside the peers that are on the PATH (as root on Debian it installs servers)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]' -c constraints.txt
 	$(BIN)/python -m bench $(BENCH_ARGS)
 
