@@ -15,7 +15,7 @@ from bench import bundle, mirror, ssh
 from bench.growth import CURVES, Growth, Meadow, draw
 from bench.images import build, noise, real_layers, tiny_files
 from bench.measure import Cost, Costs, in_turns, run_once
-from bench.report import Measured, Page
+from bench.report import START, Measured, Page
 from bench.results import Results
 from bench.rows import ROWS, Command, Job, Row
 from bench.servers import empty_registry, registry, slow_link
@@ -48,7 +48,14 @@ class Ground:
     def measure(self, row: Row, rounds: int) -> dict[str, Costs]:
         """Runs one row."""
         commands = {name: command for name, command in row.commands.items() if self.has(name)} | row.floors
-        return in_turns({name: self._program(row, command) for name, command in commands.items()}, rounds)
+        found = {name: self._program(row, command) for name, command in commands.items()}
+        if row.minus_start:
+            found[START] = self.start
+        return in_turns(found, rounds)
+
+    def start(self) -> Cost:
+        """What a copy costs before its first request."""
+        return run_once(_START, self.environment, self.folder)
 
     def has(self, program: str) -> bool:
         """Whether a program is on the PATH."""
@@ -133,7 +140,6 @@ def main() -> None:
         return not arguments.words or any(word in name for word in arguments.words)
 
     with ground(arguments.keep) as place:
-        start = in_turns({"start": lambda: run_once(_START, place.environment, place.folder)}, 5)["start"].wall
         results = Results(arguments.keep and arguments.keep / "results.json", _names(arguments))
         for found in _all(place, arguments, is_wanted):
             _show(found)
@@ -141,7 +147,7 @@ def main() -> None:
             if arguments.keep or not arguments.words:
                 draw(results.curves, _DOCS / _PICTURE)
                 path = place.environment["PATH"]
-                page = Page(results.rows, results.curves, start, arguments.rounds, path, _PICTURE)
+                page = Page(results.rows, results.curves, arguments.rounds, path, _PICTURE)
                 (_DOCS / "benchmarks.md").write_text(page.text())
 
 
@@ -168,7 +174,8 @@ def _measured(place: Ground, arguments: argparse.Namespace, is_wanted: Callable[
         costs = mirror.measure(passes, place.folder, place.environment, min(arguments.rounds, 2))
         yield Measured(passes.name, costs, passes.target)
     for way in filter(lambda row: is_wanted(row.name), ssh.SSH_ROWS):
-        costs = ssh.measure(way, place.folder, place.environment, arguments.rounds)
+        start = {} if way.round_trip else {START: place.start}
+        costs = ssh.measure(way, place.folder, place.environment, arguments.rounds, start)
         yield Measured(way.name, costs, way.target, not way.round_trip)
 
 

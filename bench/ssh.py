@@ -52,8 +52,14 @@ SSH_ROWS: Sequence[SshRow] = (
 )
 
 
-def measure(row: SshRow, folder: Path, environment: Mapping[str, str], rounds: int) -> dict[str, Costs]:
-    """Costs of each program; the file lies in an OCI layout, as its one layer."""
+def measure(
+    row: SshRow,
+    folder: Path,
+    environment: Mapping[str, str],
+    rounds: int,
+    others: Mapping[str, Callable[[], Cost]],
+) -> dict[str, Costs]:
+    """Costs of each program, ``others`` in turns with them; the file lies in an OCI layout, as its one layer."""
     layout = folder / "ssh-layout"
     if not layout.exists():
         build(layout, "image:1", (noise(_SIZE, number) for number in (1,)), is_gzipped=False)
@@ -62,7 +68,10 @@ def measure(row: SshRow, folder: Path, environment: Mapping[str, str], rounds: i
         if row.round_trip:
             host = stack.enter_context(slow_link(host, row.round_trip))
         return in_turns(
-            {name: partial(_run, row, folder, host, command, environment) for name, command in _COMMANDS.items()},
+            {
+                **{name: partial(_run, row, folder, host, command, environment) for name, command in _COMMANDS.items()},
+                **others,
+            },
             rounds,
         )
 
