@@ -147,7 +147,7 @@ def main() -> None:
             if arguments.keep or not arguments.words:
                 draw(results.curves, _DOCS / _PICTURE)
                 path = place.environment["PATH"]
-                page = Page(results.rows, results.curves, arguments.rounds, path, _PICTURE)
+                page = Page(results.rows, results.curves, path, _PICTURE)
                 (_DOCS / "benchmarks.md").write_text(page.text())
 
 

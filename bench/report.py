@@ -56,7 +56,6 @@ class Page:
 
     rows: Sequence[Measured]
     curves: Sequence[Growth]
-    rounds: int
     path: str
     picture: str
 
@@ -69,8 +68,7 @@ class Page:
         yield f"Written by `make bench` on {dt.datetime.now(dt.UTC):%Y-%m-%d}. Machine: {_machine()}."
         yield f"Programs: {'; '.join(_versions(self.path))}.\n"
         yield (
-            f"Medians of {self.rounds} rounds (2 for mirror passes, 1 for bundles) in which all programs take turns, "
-            "after one that warms the caches; every "
+            f"Medians of {self._rounds()} rounds in which all programs take turns, after one that warms the caches; every "
             "destination is empty before each run, but for the rows that say *unchanged*. Registries are "
             "docker-registry, on the same machine. Slow links are a proxy that delays (and paces) each connection. "
             "*Peak* is the largest memory of any run."
@@ -80,6 +78,10 @@ class Page:
             "listening. Where *minus start* stands, that is taken off before comparing with the target; the ratio itself "
             "is of whole times.\n"
         )
+
+    def _rounds(self) -> str:
+        counts = [len(cost.runs) for row in self.rows for cost in row.costs.values() if cost.runs]
+        return f"{min(counts)} to {max(counts)} (bundles the fewest)" if counts else "no"
 
     def _table(self) -> Iterator[str]:
         yield "| work | program | seconds | times the quickest other | target | CPU seconds | peak MiB |"
