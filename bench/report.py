@@ -81,7 +81,7 @@ class Page:
 
     def _rounds(self) -> str:
         counts = [len(cost.runs) for row in self.rows for cost in row.costs.values() if cost.runs]
-        return f"{min(counts)} to {max(counts)} (bundles the fewest)" if counts else "no"
+        return f"{min(counts)} (bundles) to {max(counts)}" if counts else "no"
 
     def _table(self) -> Iterator[str]:
         yield "| work | program | seconds | times the quickest other | target | CPU seconds | peak MiB |"

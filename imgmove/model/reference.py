@@ -70,18 +70,6 @@ class Reference:
         repository, tag, digest = _split(text)
         return cls(host, _full(host, repository, text), tag or ("" if digest else default_tag), digest)
 
-    @classmethod
-    def parse_repository(cls, text: str) -> Reference:
-        """Reads the name of a repository, without a tag or a digest.
-
-        Raises:
-            UsageError: not one.
-        """
-        reference = cls.parse(text, default_tag="")
-        if reference.tag or reference.digest:
-            raise UsageError(f"{text!r:.300} names an image", hint=f"the repository is {reference.name}")
-        return reference
-
     @property
     def name(self) -> str:
         """Host and repository."""
@@ -114,10 +102,6 @@ class Reference:
         """
         check_tag(tag)
         return replace(self, tag=tag, digest=None)
-
-    def with_digest(self, digest: Digest) -> Reference:
-        """The same, tag included, with this digest."""
-        return replace(self, digest=digest)
 
     def without_digest(self) -> Reference:
         """The same by its tag alone."""

@@ -93,16 +93,9 @@ def test_any_text_is_a_reference_or_a_usage_error(text: str) -> None:
 def test_changing_the_tag_drops_the_digest() -> None:
     reference = Reference.parse(f"app:1@{Digest.of(b'')}")
     assert str(reference.with_tag("2")) == "docker.io/library/app:2"
-    assert reference.with_digest(Digest.of(b"x")).tag == "1"
     assert reference.identifier == str(Digest.of(b""))
     with pytest.raises(UsageError, match="not a tag"):
         reference.with_tag("a b")
-
-
-def test_repositories() -> None:
-    assert Reference.parse_repository("alpine").name == "docker.io/library/alpine"
-    with pytest.raises(UsageError, match="names an image"):
-        Reference.parse_repository("alpine:3")
 
 
 @pytest.mark.parametrize("host", ["", "a b", "-x", "x:", "http://x", "x/y", "x:99a"])

@@ -35,7 +35,7 @@ from imgmove.wire.ssh.sftp_messages import (
 )
 from imgmove.wire.ssh.sftp_session import Answer, SftpFailure, SftpSession
 
-READ, WRITE, CREATE, TRUNCATE, EXCLUSIVE = 0x01, 0x02, 0x08, 0x10, 0x20
+READ, WRITE, CREATE, EXCLUSIVE = 0x01, 0x02, 0x08, 0x20
 
 _SMALL = 32 << 10
 _LARGEST = 255 << 10
