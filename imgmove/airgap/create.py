@@ -16,7 +16,8 @@ from imgmove.engine.planner import make_plan
 from imgmove.engine.transfer import transfer
 from imgmove.errors import DigestMismatch, ImgmoveError, UsageError
 from imgmove.model.digest import Digest
-from imgmove.model.location import Location, PipeLocation, RegistryLocation, parse_location
+from imgmove.model.location import Location, PipeLocation, RegistryLocation
+from imgmove.model.location_grammar import parse_location
 from imgmove.ports import Destination, Source
 from imgmove.stages.naming import Origin, find_origins
 from imgmove.stages.session import Session

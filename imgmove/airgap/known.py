@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from imgmove.airgap.documents import LARGEST, MOST_REPOSITORIES, Acceptor, Holdings, Request, unseal
 from imgmove.errors import MalformedContent, NotFound, UsageError
 from imgmove.model.digest import Digest
-from imgmove.model.location import BundleLocation, PathLocation, PipeLocation, parse_path_location
+from imgmove.model.location import BundleLocation, PathLocation, PipeLocation
+from imgmove.model.location_grammar import parse_path_location
 from imgmove.stages.session import Session
 from imgmove.wire.files import LocalFiles
 

@@ -10,7 +10,7 @@ from imgmove.mirror.job import MirrorOptions, run_pass
 from imgmove.mirror.meaning import read_mirror_file
 from imgmove.mirror.report import PassReport
 from imgmove.mirror.run import open_session
-from imgmove.model.location import parse_path_location
+from imgmove.model.location_grammar import parse_path_location
 from imgmove.model.platform import Platform
 from imgmove.settings import Settings
 from imgmove.stages import copy as _copying

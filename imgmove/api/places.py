@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 
-from imgmove.model.location import Location, parse_location
+from imgmove.model.location import Location
+from imgmove.model.location_grammar import parse_location
 from imgmove.stages.session import Session
 
 Place = str | Location

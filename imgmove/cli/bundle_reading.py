@@ -11,7 +11,7 @@ from imgmove.cli.bundle_options import public_key
 from imgmove.cli.messages import clean, counted, size, write, write_json
 from imgmove.cli.options import Access, Output, Reaching, Running, WatchedOutput, make_settings
 from imgmove.errors import UsageError
-from imgmove.model.location import parse_location
+from imgmove.model.location_grammar import parse_location
 
 if TYPE_CHECKING:
     from imgmove.airgap.documents import Holdings

@@ -23,7 +23,7 @@ from imgmove.cli.bundle_options import (
 from imgmove.cli.messages import Messages, clean, counted, size, write, write_json
 from imgmove.cli.options import DestinationAccess, Output, Running, SourceAccess, WatchedOutput, make_settings
 from imgmove.errors import UsageError
-from imgmove.model.location import parse_location
+from imgmove.model.location_grammar import parse_location
 from imgmove.settings import Settings
 
 if TYPE_CHECKING:

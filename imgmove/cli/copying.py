@@ -13,7 +13,8 @@ from imgmove.cli.messages import Messages, clean, counted, size, write, write_js
 from imgmove.cli.options import DestinationAccess, Moving, Output, Running, SourceAccess, WatchedOutput, make_settings
 from imgmove.engine.graph import blame
 from imgmove.errors import UsageError
-from imgmove.model.location import Location, PipeLocation, parse_location, parse_path_location
+from imgmove.model.location import Location, PipeLocation
+from imgmove.model.location_grammar import parse_location, parse_path_location
 from imgmove.stages.report import CopyReport
 
 

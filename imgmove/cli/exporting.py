@@ -9,7 +9,7 @@ import typer
 
 from imgmove.cli.options import Access, Running, WatchedOutput, make_settings
 from imgmove.errors import UsageError
-from imgmove.model.location import parse_location
+from imgmove.model.location_grammar import parse_location
 from imgmove.model.platform import Platform
 from imgmove.settings import parse_size
 

@@ -18,7 +18,8 @@ from imgmove.cli.options import (
     make_settings,
 )
 from imgmove.errors import UsageError
-from imgmove.model.location import PipeLocation, parse_location
+from imgmove.model.location import PipeLocation
+from imgmove.model.location_grammar import parse_location
 from imgmove.model.platform import Platform
 from imgmove.settings import parse_size
 

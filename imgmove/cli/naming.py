@@ -11,7 +11,7 @@ from imgmove.cli.messages import clean, write, write_json
 from imgmove.cli.options import Access, Keeping, Output, Reaching, Securing, Trying, make_settings
 from imgmove.errors import SomeFailed, UsageError
 from imgmove.model.credentials import Credentials
-from imgmove.model.location import parse_location
+from imgmove.model.location_grammar import parse_location
 
 
 def tag(

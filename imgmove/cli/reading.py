@@ -19,7 +19,7 @@ from imgmove.cli.options import (
     make_settings,
 )
 from imgmove.errors import LocalError, UsageError
-from imgmove.model.location import parse_location
+from imgmove.model.location_grammar import parse_location
 from imgmove.model.platform import Platform
 
 

@@ -15,7 +15,7 @@ import typer
 
 from imgmove.cli.messages import Messages, write
 from imgmove.cli.options import Reaching, Telling, make_settings
-from imgmove.model.location import parse_location
+from imgmove.model.location_grammar import parse_location
 
 if TYPE_CHECKING:
     from imgmove.server import Exchange

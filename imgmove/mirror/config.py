@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from imgmove.mirror.naming import PreviousName, Renaming
 from imgmove.mirror.select import Selection
-from imgmove.model.location import LayoutLocation, RegistryLocation, RegistryPrefix, SshHost, parse_location
+from imgmove.model.location import LayoutLocation, RegistryLocation, RegistryPrefix, SshHost
+from imgmove.model.location_grammar import parse_location
 from imgmove.model.platform import Platform
 from imgmove.model.reference import check_host, split_host
 from imgmove.settings import SideOptions

@@ -13,14 +13,8 @@ from imgmove.mirror.naming import PreviousName, Renaming, compile_regex
 from imgmove.mirror.select import Selection
 from imgmove.mirror.version import Range
 from imgmove.model.credentials import Credentials
-from imgmove.model.location import (
-    LayoutLocation,
-    Location,
-    PathLocation,
-    RegistryLocation,
-    RegistryPrefix,
-    parse_location,
-)
+from imgmove.model.location import LayoutLocation, Location, PathLocation, RegistryLocation, RegistryPrefix
+from imgmove.model.location_grammar import parse_location
 from imgmove.model.platform import Platform
 from imgmove.model.reference import check_host
 from imgmove.settings import SideOptions, parse_rate

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from imgmove.errors import ImgmoveError, UsageError
-from imgmove.model.location import Location, PipeLocation, RegistryLocation, RegistryPrefix, parse_location
+from imgmove.model.location import Location, PipeLocation, RegistryLocation, RegistryPrefix
+from imgmove.model.location_grammar import parse_location
 from imgmove.model.reference import check_host
 from imgmove.ports import ImageLister, TagLister
 from imgmove.stages.session import Session

@@ -22,7 +22,8 @@ from imgmove.airgap.options import LoadBundleOptions
 from imgmove.airgap.page import inspection_page, report_page
 from imgmove.endpoints.bundle import open_bundle
 from imgmove.errors import ImgmoveError
-from imgmove.model.location import LayoutLocation, parse_location
+from imgmove.model.location import LayoutLocation
+from imgmove.model.location_grammar import parse_location
 from imgmove.settings import Settings
 from imgmove.stages.session import Session
 from imgmove.wire.files import LocalFiles

@@ -10,7 +10,7 @@ import pytest
 import imgmove as api
 from imgmove.endpoints.factory import Endpoints
 from imgmove.errors import ImgmoveError
-from imgmove.model.location import parse_location
+from imgmove.model.location_grammar import parse_location
 from imgmove.rootfs.tar import END
 from imgmove.settings import Settings
 from imgmove.stages.copy import copy

@@ -18,7 +18,7 @@ from imgmove.errors import ImgmoveError, NotFound
 from imgmove.model import media_types
 from imgmove.model.descriptor import Descriptor
 from imgmove.model.digest import Digest
-from imgmove.model.location import parse_location
+from imgmove.model.location_grammar import parse_location
 from imgmove.ports import (
     BlobWriter,
     Destination,

@@ -12,7 +12,7 @@ import pytest
 import imgmove
 from imgmove.endpoints.factory import Endpoints
 from imgmove.errors import ImgmoveError
-from imgmove.model.location import parse_location
+from imgmove.model.location_grammar import parse_location
 from imgmove.settings import Settings
 from imgmove.stages.copy import copy
 from imgmove.stages.report import CopyReport

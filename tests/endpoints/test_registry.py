@@ -360,7 +360,7 @@ def test_sha512(quick: Settings, registry: RegistryServer, tmp_path: Path) -> No
 
 def test_a_needless_upload_from_a_pipe_is_cancelled(quick: Settings, registry: RegistryServer, tmp_path: Path) -> None:
     from imgmove.endpoints.factory import Endpoints
-    from imgmove.model.location import parse_location
+    from imgmove.model.location_grammar import parse_location
     from imgmove.stages.copy import copy
 
     image = build_image([{"a": BIG}])

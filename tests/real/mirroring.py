@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 import imgmove
-from imgmove.model.location import parse_location
+from imgmove.model.location_grammar import parse_location
 from imgmove.ports import Destination
 from imgmove.settings import Settings
 from tests.images import BuiltImage, build_image

@@ -10,7 +10,7 @@ import pytest
 
 import imgmove
 from imgmove.errors import MalformedContent, NotFound, UsageError
-from imgmove.model.location import parse_location
+from imgmove.model.location_grammar import parse_location
 from imgmove.settings import Settings
 from imgmove.stages.export import export_to_stream
 from tests.real.engine_fixtures import copied

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import imgmove
-from imgmove.model.location import parse_location
+from imgmove.model.location_grammar import parse_location
 from imgmove.settings import Settings
 from imgmove.stages.import_ import ImportOptions
 from tests.images import tar_of

@@ -20,7 +20,7 @@ from imgmove.endpoints.factory import Endpoints
 from imgmove.endpoints.layout import Layout
 from imgmove.engine.run import RetryPolicy
 from imgmove.errors import DigestMismatch, LocalError, MalformedContent, NotFound, Truncated, UsageError
-from imgmove.model.location import parse_location
+from imgmove.model.location_grammar import parse_location
 from imgmove.settings import Settings
 from imgmove.stages.export import export_to_file, export_to_stream
 from imgmove.wire.files import LocalFiles

@@ -40,7 +40,7 @@ from imgmove.errors import (
 )
 from imgmove.model import media_types
 from imgmove.model.digest import Digest
-from imgmove.model.location import parse_location
+from imgmove.model.location_grammar import parse_location
 from imgmove.model.platform import Platform
 from imgmove.ports import Event, Note
 from imgmove.rootfs.tar import END

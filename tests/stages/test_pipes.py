@@ -14,7 +14,7 @@ import imgmove
 from imgmove.endpoints.factory import Endpoints
 from imgmove.endpoints.layout import Layout, blob_path
 from imgmove.errors import ContentError, UsageError
-from imgmove.model.location import parse_location
+from imgmove.model.location_grammar import parse_location
 from imgmove.settings import Settings
 from imgmove.stages.copy import copy
 from imgmove.stages.report import CopyReport

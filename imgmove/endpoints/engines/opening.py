@@ -17,7 +17,8 @@ from imgmove.endpoints.engines.podman import Podman
 from imgmove.endpoints.engines.thinned import SavedLayer, ThinSave
 from imgmove.errors import NetworkError, NotFound, UsageError
 from imgmove.model.digest import Digest
-from imgmove.model.location import EngineLocation, SshHost, parse_ssh_host
+from imgmove.model.location import EngineLocation, SshHost
+from imgmove.model.location_grammar import parse_ssh_host
 from imgmove.ports import ByteStream, Machine, Reader
 from imgmove.settings import Settings
 from imgmove.settings.engine_addresses import EngineAddress, docker_address

@@ -23,9 +23,8 @@ from imgmove.model.location import (
     SshHost,
     archive_suffix,
     file_stem,
-    parse_location,
-    parse_path_location,
 )
+from imgmove.model.location_grammar import parse_location, parse_path_location
 from imgmove.model.reference import Reference
 
 DIGEST = Digest.of(b"content")
