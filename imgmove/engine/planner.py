@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TypeVar
 
+from imgmove.engine.assemble import assemble
 from imgmove.engine.choose import check_platform, choose_one, choose_several, flattened
 from imgmove.engine.convert import Conversions, Recipe, is_convertible
-from imgmove.engine.graph import DEEPEST_INDEX, MOST_REFERRERS, grow, holds, read_content, read_node
-from imgmove.engine.plan import Choice, Fate, Move, Plan, PlannedBlob, PlannedImage, PlannedTree
+from imgmove.engine.graph import DEEPEST_INDEX, MOST_REFERRERS, holds, read_content, read_node
+from imgmove.engine.plan import Choice, Move, Plan
 from imgmove.engine.pool import Pool, TaskGroup
+from imgmove.engine.survey import BlobKey, BlobStatus, Findings, Survey, blob_key, is_made_up
 from imgmove.errors import ImgmoveError, MalformedContent, Side, UsageError
 from imgmove.model.descriptor import Descriptor
 from imgmove.model.digest import Digest
@@ -23,7 +24,6 @@ from imgmove.ports import (
     Destination,
     InRegistry,
     Knowledge,
-    ManifestMaker,
     NamedImage,
     NameResolver,
     PullingDestination,
@@ -33,33 +33,6 @@ from imgmove.ports import (
 Answer = TypeVar("Answer")
 
 _LARGEST_CONFIG = 16 << 20
-
-
-@dataclass
-class _Survey:
-    """What is found out about one move while its tasks run."""
-
-    move: Move
-    root: Descriptor | None = None
-    found: dict[str, Descriptor | None] = field(default_factory=dict)
-    questions: int = 0
-    is_present: bool = False
-    referrers: dict[Digest, NamedImage] = field(default_factory=dict)
-    subjects: dict[Digest, set[Digest]] = field(default_factory=dict)
-    visited: set[Digest] = field(default_factory=set)
-    notes: list[str] = field(default_factory=list)
-    error: BaseException | None = None
-
-    def fail(self, error: BaseException) -> None:
-        if self.error is None:
-            self.error = error
-
-
-@dataclass(frozen=True, slots=True)
-class _Status:
-    fate: Fate
-    mount_from: str = ""
-    result: Descriptor | None = None
 
 
 def make_plan(
@@ -91,24 +64,23 @@ class _Planner:
         self._conversions = conversions
         self._knowledge = knowledge
         self._lock = threading.Lock()
-        self._nodes: dict[Digest, Node] = {}
+        self._findings = Findings(conversions)
         self._reading: dict[Digest, threading.Lock] = {}
-        self._statuses: dict[tuple[int, Digest, str], _Status | BaseException | None] = {}
 
     def plan(self, moves: Sequence[Move]) -> Plan:
-        surveys = [_Survey(move) for move in moves]
+        surveys = [Survey(move) for move in moves]
         for survey in surveys:
             self._begin(survey)
         self._group.wait()
-        images = [self._assemble(survey) for survey in surveys]
+        images = [assemble(self._findings, survey) for survey in surveys]
         return Plan(images, self._conversions)
 
     # --- the tasks: each asks one question and spawns those that follow from its answer
 
-    def _spawn(self, survey: _Survey, task: Callable[[], None]) -> None:
+    def _spawn(self, survey: Survey, task: Callable[[], None]) -> None:
         self._group.spawn(task, survey.fail)
 
-    def _begin(self, survey: _Survey) -> None:
+    def _begin(self, survey: Survey) -> None:
         names = survey.move.names if isinstance(survey.move.destination, NameResolver) and self._may_be_done else ()
         survey.questions = 1 + len(names)
         self._spawn(survey, partial(self._resolve, survey))
@@ -121,7 +93,7 @@ class _Planner:
         # the destination never seems to prove anything about it.
         return not self._choice.recheck and (self._conversions is None or not self._conversions.is_asked_for)
 
-    def _resolve(self, survey: _Survey) -> None:
+    def _resolve(self, survey: Survey) -> None:
         move = survey.move
         root: Descriptor = self._ask("source", f"resolving {move.label}", lambda: move.source.resolve(move.name))
         if isinstance(move.destination, PullingDestination):
@@ -132,7 +104,7 @@ class _Planner:
         survey.root = root
         self._answered(survey)
 
-    def _survey_holding(self, survey: _Survey, destination: PullingDestination, root: Descriptor) -> None:
+    def _survey_holding(self, survey: Survey, destination: PullingDestination, root: Descriptor) -> None:
         """Asks a destination that takes one platform of an image, and knows by itself what it lacks."""
         if len(self._choice.platforms) > 1:
             raise UsageError(f"{survey.move.label}: an engine takes one platform of an image, not several")
@@ -151,17 +123,17 @@ class _Planner:
         holding = self._ask("destination", what, lambda: destination.holding(node, config, survey.move.names))
         survey.is_present = holding.is_complete and self._may_be_done
         for child in node.children:
-            recipe = self._recipe(node, child, is_made_up=self._is_made_up(survey.move, root.digest))
-            key = _key(survey.move, child, recipe)
-            self._statuses[key] = _Status("send" if child.digest in holding.missing else "present")
+            recipe = self._findings.recipe(node, child, is_made_up=is_made_up(survey.move, root.digest))
+            key = blob_key(survey.move, child, recipe)
+            self._findings.statuses[key] = BlobStatus("send" if child.digest in holding.missing else "present")
 
-    def _find(self, survey: _Survey, name: str) -> None:
+    def _find(self, survey: Survey, name: str) -> None:
         destination = survey.move.destination
         assert isinstance(destination, NameResolver)
         survey.found[name] = self._ask("destination", f"asking for {name}", lambda: destination.find(name))
         self._answered(survey)
 
-    def _answered(self, survey: _Survey) -> None:
+    def _answered(self, survey: Survey) -> None:
         with self._lock:
             survey.questions -= 1
             if survey.questions:
@@ -177,7 +149,7 @@ class _Planner:
         else:
             self._visit(survey, root, 0)
 
-    def _choose(self, survey: _Survey, root: Descriptor, platforms: Sequence[Platform]) -> Descriptor:
+    def _choose(self, survey: Survey, root: Descriptor, platforms: Sequence[Platform]) -> Descriptor:
         node = self._node(survey, root)
         if isinstance(node, Manifest):
             check_platform(node, platforms, partial(self._content, survey))
@@ -190,10 +162,10 @@ class _Planner:
             return root
         survey.notes.append(f"{survey.move.label}: an index of some platforms has a digest of its own")
         with self._lock:
-            self._nodes[made.descriptor.digest] = made
+            self._findings.nodes[made.descriptor.digest] = made
         return made.descriptor
 
-    def _visit(self, survey: _Survey, descriptor: Descriptor, depth: int) -> None:
+    def _visit(self, survey: Survey, descriptor: Descriptor, depth: int) -> None:
         with self._lock:
             if descriptor.digest in survey.visited:
                 return
@@ -203,21 +175,21 @@ class _Planner:
         self._spawn(survey, partial(self._read, survey, descriptor, depth))
         self._want_referrers(survey, descriptor.digest, depth)
 
-    def _read(self, survey: _Survey, descriptor: Descriptor, depth: int) -> None:
+    def _read(self, survey: Survey, descriptor: Descriptor, depth: int) -> None:
         node = self._node(survey, descriptor)
-        is_made_up = self._is_made_up(survey.move, descriptor.digest)
+        made_up = is_made_up(survey.move, descriptor.digest)
         for child in node.children:
             if child.is_manifest and isinstance(node, Index):
                 self._visit(survey, child, depth + 1)
             elif not child.is_foreign:
-                self._want_status(survey, child, self._recipe(node, child, is_made_up=is_made_up))
+                self._want_status(survey, child, self._findings.recipe(node, child, is_made_up=made_up))
 
-    def _want_referrers(self, survey: _Survey, subject: Digest, depth: int) -> None:
+    def _want_referrers(self, survey: Survey, subject: Digest, depth: int) -> None:
         source = survey.move.source
         if self._choice.referrers and isinstance(source, ReferrerLister):
             self._spawn(survey, partial(self._list_referrers, survey, source, subject, depth))
 
-    def _list_referrers(self, survey: _Survey, source: ReferrerLister, subject: Digest, depth: int) -> None:
+    def _list_referrers(self, survey: Survey, source: ReferrerLister, subject: Digest, depth: int) -> None:
         what = f"asking what refers to {subject.short}"
         for referrer in self._ask("source", what, lambda: source.referrers(subject)):
             digest = referrer.descriptor.digest
@@ -232,7 +204,7 @@ class _Planner:
             if is_new:
                 self._spawn(survey, partial(self._consider_referrer, survey, referrer, depth + 1))
 
-    def _consider_referrer(self, survey: _Survey, referrer: NamedImage, depth: int) -> None:
+    def _consider_referrer(self, survey: Survey, referrer: NamedImage, depth: int) -> None:
         if survey.is_present:
             destination = survey.move.destination
             assert isinstance(destination, Destination)
@@ -243,44 +215,45 @@ class _Planner:
                 return
         self._visit(survey, referrer.descriptor, depth)
 
-    def _want_status(self, survey: _Survey, blob: Descriptor, recipe: Recipe | None) -> None:
-        key = _key(survey.move, blob, recipe)
+    def _want_status(self, survey: Survey, blob: Descriptor, recipe: Recipe | None) -> None:
+        key = blob_key(survey.move, blob, recipe)
         with self._lock:
-            if key in self._statuses:
+            if key in self._findings.statuses:
                 return
-            self._statuses[key] = None
+            self._findings.statuses[key] = None
         self._group.spawn(
-            partial(self._check, survey, key, blob, recipe), lambda error: self._statuses.__setitem__(key, error)
+            partial(self._check, survey, key, blob, recipe),
+            lambda error: self._findings.statuses.__setitem__(key, error),
         )
 
-    def _check(self, survey: _Survey, key: tuple[int, Digest, str], blob: Descriptor, recipe: Recipe | None) -> None:
+    def _check(self, survey: Survey, key: BlobKey, blob: Descriptor, recipe: Recipe | None) -> None:
         destination = survey.move.destination
         assert isinstance(destination, Destination)
         expected = blob
         if recipe is not None:
             known = self._knowledge.converted(blob.digest, recipe.name) if self._knowledge else None
             if known is None:
-                self._statuses[key] = _Status("send")
+                self._findings.statuses[key] = BlobStatus("send")
                 return
             expected = known
         has = self._ask("destination", f"asking for {blob.digest.short}", lambda: destination.has(expected))
         if has:
-            self._statuses[key] = _Status("present", result=expected)
+            self._findings.statuses[key] = BlobStatus("present", result=expected)
         else:
-            self._statuses[key] = self._send_or_mount(survey.move, expected, is_converted=recipe is not None)
+            self._findings.statuses[key] = self._send_or_mount(survey.move, expected, is_converted=recipe is not None)
 
-    def _send_or_mount(self, move: Move, blob: Descriptor, *, is_converted: bool) -> _Status:
+    def _send_or_mount(self, move: Move, blob: Descriptor, *, is_converted: bool) -> BlobStatus:
         destination, source = move.destination, move.source
         result = blob if is_converted else None
         if not isinstance(destination, BlobMounter):
-            return _Status("send")
+            return BlobStatus("send")
         if isinstance(source, InRegistry) and source.registry == destination.registry and not is_converted:
-            return _Status("mount", source.repository)
+            return BlobStatus("mount", source.repository)
         candidates = self._knowledge.repositories_with(destination.registry, blob.digest) if self._knowledge else ()
         for repository in candidates:
             if repository != destination.repository:
-                return _Status("mount", repository, result)
-        return _Status("send")
+                return BlobStatus("mount", repository, result)
+        return BlobStatus("send")
 
     # --- what the tasks share
 
@@ -290,115 +263,20 @@ class _Planner:
         except ImgmoveError as error:
             raise error.on(side) from error.__cause__
 
-    def _content(self, survey: _Survey, descriptor: Descriptor) -> bytes:
+    def _content(self, survey: Survey, descriptor: Descriptor) -> bytes:
         what = f"reading config {descriptor.digest.short}"
         return self._ask("source", what, lambda: read_content(survey.move.source, descriptor, _LARGEST_CONFIG))
 
-    def _node(self, survey: _Survey, descriptor: Descriptor) -> Node:
+    def _node(self, survey: Survey, descriptor: Descriptor) -> Node:
         """Reads a node once, however many images share it."""
         with self._lock:
-            if node := self._nodes.get(descriptor.digest):
+            if node := self._findings.nodes.get(descriptor.digest):
                 return node
             lock = self._reading.setdefault(descriptor.digest, threading.Lock())
         with lock:
-            if node := self._nodes.get(descriptor.digest):
+            if node := self._findings.nodes.get(descriptor.digest):
                 return node
             what = f"reading manifest {descriptor.digest.short}"
             node = self._ask("source", what, lambda: read_node(survey.move.source, descriptor))
-            self._nodes[descriptor.digest] = node
+            self._findings.nodes[descriptor.digest] = node
             return node
-
-    def _is_made_up(self, move: Move, digest: Digest) -> bool:
-        return isinstance(move.source, ManifestMaker) and move.source.is_made_up(digest)
-
-    def _recipe(self, node: Node, child: Descriptor, *, is_made_up: bool) -> Recipe | None:
-        if self._conversions is None or not isinstance(node, Manifest) or not is_convertible(node):
-            return None
-        return None if child == node.config else self._conversions.recipe(child, is_made_up=is_made_up)
-
-    # --- from what was found out to the plan
-
-    def _assemble(self, survey: _Survey) -> PlannedImage:
-        try:
-            return self._assembled(survey)
-        except ImgmoveError as error:
-            return PlannedImage(survey.move, survey.root, None, error=error)
-
-    def _assembled(self, survey: _Survey) -> PlannedImage:
-        if survey.error is not None:
-            raise survey.error
-        root = survey.root
-        assert root is not None
-        image = None if survey.is_present else self._planned(survey, NamedImage(root, survey.move.names))
-        referrers = [self._planned(survey, referrer) for referrer in survey.referrers.values()]
-        kept = self._unchanged_subjects(survey, referrers)
-        if len(kept) < len(referrers):
-            count = len(referrers) - len(kept)
-            survey.notes.append(
-                f"{survey.move.label}: {count} referrer{'s' * (count > 1)} (signatures and the like) left behind, "
-                "because converting changes the digest that they refer to"
-            )
-        return PlannedImage(
-            move=survey.move,
-            root=root,
-            image=image,
-            referrers=tuple(_subjects_first(kept, survey.subjects)),
-            is_present=survey.is_present,
-            notes=tuple(survey.notes),
-        )
-
-    def _planned(self, survey: _Survey, named: NamedImage) -> PlannedTree:
-        tree = grow(named.descriptor, named.names, self._nodes)
-        recipes: dict[Digest, Recipe | None] = {}
-        is_made_up = False
-        for node in tree.nodes:
-            node_is_made_up = self._is_made_up(survey.move, node.descriptor.digest)
-            is_made_up = is_made_up or node_is_made_up
-            for child in node.children:
-                recipe = self._recipe(node, child, is_made_up=node_is_made_up)
-                recipes[child.digest] = recipes.get(child.digest) or recipe
-        blobs = tuple(self._planned_blob(survey.move, blob, recipes[blob.digest]) for blob in tree.blobs)
-        return PlannedTree(tree, blobs, is_made_up)
-
-    def _planned_blob(self, move: Move, blob: Descriptor, recipe: Recipe | None) -> PlannedBlob:
-        status = self._statuses[_key(move, blob, recipe)]
-        if isinstance(status, BaseException):
-            raise status
-        assert status is not None
-        return PlannedBlob(move.source, move.destination, blob, status.fate, status.mount_from, recipe, status.result)
-
-    def _unchanged_subjects(self, survey: _Survey, referrers: Sequence[PlannedTree]) -> list[PlannedTree]:
-        if self._conversions is None:
-            return list(referrers)
-        changed: set[Digest] = set()
-        for digest in survey.visited:
-            node = self._nodes.get(digest)
-            if node is not None and self._is_changed(survey.move, node):
-                changed.add(digest)
-        return [planned for planned in referrers if not survey.subjects[planned.tree.root.digest] & changed]
-
-    def _is_changed(self, move: Move, node: Node) -> bool:
-        assert self._conversions is not None
-        if isinstance(node, Index):
-            return any(
-                self._is_changed(move, self._nodes[child.digest])
-                for child in node.manifests
-                if child.digest in self._nodes
-            )
-        return self._conversions.changes(node, is_made_up=self._is_made_up(move, node.descriptor.digest))
-
-
-def _key(move: Move, blob: Descriptor, recipe: Recipe | None) -> tuple[int, Digest, str]:
-    return id(move.destination), blob.digest, recipe.name if recipe else ""
-
-
-def _subjects_first(referrers: Sequence[PlannedTree], subjects: Mapping[Digest, set[Digest]]) -> list[PlannedTree]:
-    """A referrer may have referrers of its own; those come after it. Circles are broken at some point."""
-    waiting = {planned.tree.root.digest: planned for planned in referrers}
-    ordered: list[PlannedTree] = []
-    while waiting:
-        ready = [item for digest, item in waiting.items() if not (subjects[digest] & waiting.keys() - {digest})]
-        for planned in ready or [next(iter(waiting.values()))]:
-            ordered.append(planned)
-            del waiting[planned.tree.root.digest]
-    return ordered
