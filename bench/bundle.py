@@ -10,7 +10,8 @@ from functools import partial
 from pathlib import Path
 
 from bench.measure import Cost, Costs, in_turns, run_once
-from imgmove.endpoints.layout import Layout, blob_path
+from imgmove.endpoints.layout import Layout
+from imgmove.endpoints.layout_reader import blob_path
 from imgmove.model import media_types
 from imgmove.model.descriptor import Descriptor
 from imgmove.model.digest import Digest

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from imgmove.endpoints.layout import INDEX, MARKER, Layout, blob_path, looks_like_layout
+from imgmove.endpoints.layout import Layout, looks_like_layout
+from imgmove.endpoints.layout_reader import INDEX, MARKER, blob_path
 from imgmove.errors import LocalError, MalformedContent, NotFound, SizeMismatch, UsageError
 from imgmove.model import media_types
 from imgmove.model.descriptor import Descriptor

@@ -14,7 +14,8 @@ import pytest
 
 from imgmove.endpoints.archive.stream import ArchiveStream
 from imgmove.endpoints.archive.writer import ArchiveFile
-from imgmove.endpoints.layout import Layout, blob_path
+from imgmove.endpoints.layout import Layout
+from imgmove.endpoints.layout_reader import blob_path
 from imgmove.engine.blobs import BlobMover
 from imgmove.engine.limit import RateLimit
 from imgmove.engine.plan import PlannedBlob

@@ -17,7 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from imgmove.endpoints.layout import Layout, blob_path
+from imgmove.endpoints.layout import Layout
+from imgmove.endpoints.layout_reader import blob_path
 from imgmove.model import media_types
 from imgmove.model.descriptor import Descriptor
 from imgmove.model.digest import Digest

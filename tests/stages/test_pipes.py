@@ -12,7 +12,8 @@ import pytest
 
 import imgmove
 from imgmove.endpoints.factory import Endpoints
-from imgmove.endpoints.layout import Layout, blob_path
+from imgmove.endpoints.layout import Layout
+from imgmove.endpoints.layout_reader import blob_path
 from imgmove.errors import ContentError, UsageError
 from imgmove.model.location_grammar import parse_location
 from imgmove.settings import Settings

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from imgmove.endpoints.archive.members import safe_name
 from imgmove.endpoints.index_file import full_name
-from imgmove.endpoints.layout import blob_path
+from imgmove.endpoints.layout_reader import blob_path
 from imgmove.engine.choose import preferred
 from imgmove.errors import MalformedContent
 from imgmove.model import media_types

@@ -15,7 +15,7 @@ from imgmove.endpoints.archive.docker_format import parse_docker_manifest
 from imgmove.endpoints.archive.members import MOST_MEMBERS, Content, MemberFiles, link_target, safe_name
 from imgmove.endpoints.archive.reader import layer_type, virtual_layout
 from imgmove.endpoints.index_file import IndexFile
-from imgmove.endpoints.layout import INDEX, LayoutReader
+from imgmove.endpoints.layout_reader import INDEX, LayoutReader
 from imgmove.errors import DigestMismatch, LocalError, MalformedContent, NotFound, Truncated, UsageError
 from imgmove.model.descriptor import Descriptor
 from imgmove.model.digest import Digest

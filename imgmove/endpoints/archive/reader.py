@@ -18,7 +18,7 @@ from imgmove.endpoints.archive import docker_format
 from imgmove.endpoints.archive.docker_format import DockerImage, make_up, parse_docker_manifest
 from imgmove.endpoints.archive.members import Content, MemberFiles, Members, Region, index_members
 from imgmove.endpoints.index_file import LARGEST_INDEX, IndexFile
-from imgmove.endpoints.layout import INDEX, LayoutReader, blob_path
+from imgmove.endpoints.layout_reader import INDEX, LayoutReader, blob_path
 from imgmove.errors import LocalError, MalformedContent, Truncated, UsageError
 from imgmove.model import media_types
 from imgmove.model.descriptor import Descriptor

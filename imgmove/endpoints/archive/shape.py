@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from imgmove.endpoints.archive.docker_format import MANIFEST, write_docker_manifest
 from imgmove.endpoints.index_file import entries_of, is_digest
-from imgmove.endpoints.layout import INDEX, MARKER, MARKER_CONTENT
+from imgmove.endpoints.layout_reader import INDEX, MARKER, MARKER_CONTENT
 from imgmove.model import media_types
 from imgmove.model.descriptor import Descriptor
 from imgmove.model.digest import Digest

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from imgmove.endpoints.archive.shape import front_matter, merged
-from imgmove.endpoints.layout import blob_path
+from imgmove.endpoints.layout_reader import blob_path
 from imgmove.errors import LocalError, SizeMismatch, UsageError
 from imgmove.model.descriptor import Descriptor
 from imgmove.model.digest import DEFAULT_ALGORITHM, Digest

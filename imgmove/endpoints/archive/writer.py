@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from imgmove.endpoints.archive.journal import Journal
 from imgmove.endpoints.archive.shape import front_matter, merged
 from imgmove.endpoints.blob_file import WrittenReader
-from imgmove.endpoints.layout import blob_path
+from imgmove.endpoints.layout_reader import blob_path
 from imgmove.errors import LocalError, SizeMismatch
 from imgmove.model.descriptor import Descriptor
 from imgmove.model.digest import DEFAULT_ALGORITHM, Digest

@@ -22,7 +22,7 @@ from imgmove.endpoints.bundle.index import (
 )
 from imgmove.endpoints.bundle.joined import JoinedVolumes, VolumeFile
 from imgmove.endpoints.index_file import IndexFile
-from imgmove.endpoints.layout import INDEX, LayoutReader
+from imgmove.endpoints.layout_reader import INDEX, LayoutReader
 from imgmove.errors import (
     DigestMismatch,
     MalformedContent,

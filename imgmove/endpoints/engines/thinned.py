@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from imgmove.endpoints.archive.docker_format import MANIFEST, parse_docker_manifest
 from imgmove.endpoints.engines.commands import CommandOutput, Program
 from imgmove.endpoints.engines.destination import EngineImage
-from imgmove.endpoints.layout import blob_path
+from imgmove.endpoints.layout_reader import blob_path
 from imgmove.engine.choose import choose_one
 from imgmove.errors import MalformedContent
 from imgmove.model.descriptor import Descriptor

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from imgmove.endpoints.archive.docker_format import make_up, parse_docker_manifest, write_docker_manifest
-from imgmove.endpoints.layout import blob_path
+from imgmove.endpoints.layout_reader import blob_path
 from imgmove.errors import MalformedContent
 from imgmove.model import media_types
 from imgmove.model.descriptor import Descriptor

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from imgmove.endpoints.archive import ArchiveFile, new_archive, open_archive
-from imgmove.endpoints.layout import blob_path
+from imgmove.endpoints.layout_reader import blob_path
 from imgmove.errors import LocalError, SizeMismatch, UsageError
 from imgmove.model import media_types
 from imgmove.model.descriptor import Descriptor
