@@ -12,7 +12,8 @@ from imgmove.model import media_types
 from imgmove.model.descriptor import Descriptor
 from imgmove.model.digest import Digest
 from imgmove.model.manifest import Index, Manifest, Node, parse_manifest, to_json_bytes
-from imgmove.ports import Codec, Compression
+from imgmove.model.media_types import Compression
+from imgmove.ports import Codec
 
 Format = Literal["keep", "oci", "docker"]
 
@@ -83,7 +84,7 @@ class Conversions:
             return None
         if before is None:
             raise UsageError(f"a layer of type {layer.media_type} can't be converted", hint="use --compression keep")
-        return Recipe(before, after, self.level)  # type: ignore[arg-type]
+        return Recipe(before, after, self.level)
 
     def changes(self, node: Node, *, is_made_up: bool) -> bool:
         """Whether an image manifest will be another one afterwards. Artifacts never change."""

@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from imgmove.model.digest import Digest
+from imgmove.model.media_types import Compression
 from imgmove.model.reference import Reference
 
 ArchiveKind = Literal["archive", "oci-archive", "docker-archive"]
 EngineKind = Literal["docker-daemon", "podman", "containerd"]
-ArchiveCompression = Literal["none", "gzip", "zstd"]
 
 SSH = "+ssh"
 """What a scheme ends with whose place is on another host."""
@@ -30,7 +30,7 @@ SCHEMES = ("docker", "oci", *ARCHIVES, *ENGINES, "bundle")
 SCHEME = re.compile(r"([a-z][a-z-]*(?:\+[a-z]+)?):(.*)", re.DOTALL)
 """A word that may be a scheme, and what is behind it."""
 
-_SUFFIXES: tuple[tuple[str, ArchiveCompression], ...] = (
+_SUFFIXES: tuple[tuple[str, Compression], ...] = (
     (".tar", "none"),
     (".tgz", "gzip"),
     (".tar.gz", "gzip"),
@@ -195,7 +195,7 @@ Location = (
 )
 
 
-def archive_suffix(path: str) -> ArchiveCompression | None:
+def archive_suffix(path: str) -> Compression | None:
     """How an archive of this name is compressed; None for names that are no archive's."""
     name = path.lower()
     return next((compression for suffix, compression in _SUFFIXES if name.endswith(suffix)), None)

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Literal
+
+Compression = Literal["none", "gzip", "zstd"]
+"""How layers and archives are compressed that we write."""
+
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 OCI_CONFIG = "application/vnd.oci.image.config.v1+json"
@@ -49,7 +55,7 @@ def is_foreign_layer(media_type: str) -> bool:
     return media_type.startswith((OCI_FOREIGN_LAYER, DOCKER_FOREIGN_LAYER))
 
 
-_COMPRESSIONS = {
+_COMPRESSIONS: Mapping[str, Compression] = {
     OCI_LAYER: "none",
     OCI_LAYER_GZIP: "gzip",
     OCI_LAYER_ZSTD: "zstd",
@@ -59,7 +65,7 @@ _COMPRESSIONS = {
 }
 
 
-def layer_compression(media_type: str) -> str | None:
+def layer_compression(media_type: str) -> Compression | None:
     """``none``, ``gzip`` or ``zstd`` for a file system layer; None for anything else.
 
     Encrypted, foreign and unknown layers answer None: they are moved as they are, never converted.

@@ -38,7 +38,7 @@ from imgmove.ports.files import (
     PartOpener,
     ReadableFiles,
 )
-from imgmove.ports.readers import Codec, Compression, Reader, read_all
+from imgmove.ports.readers import Codec, Reader, read_all
 from imgmove.ports.sources import (
     Arrival,
     ContentHasher,
@@ -76,7 +76,6 @@ __all__ = [
     "BytesMoved",
     "Codec",
     "Command",
-    "Compression",
     "ContentHasher",
     "Deleter",
     "Destination",

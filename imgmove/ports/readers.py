@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, Protocol
-
-Compression = Literal["none", "gzip", "zstd"]
+from typing import Protocol
 
 
 class Reader(Protocol):

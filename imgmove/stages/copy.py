@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from imgmove.engine.pipe import Piping, move_pipe
+from imgmove.engine.pipe import move_pipe
+from imgmove.engine.piped_blobs import Piping
 from imgmove.errors import DigestMismatch, UsageError
 from imgmove.model.location import EngineLocation, Location, PipeLocation, RegistryLocation, RegistryPrefix
 from imgmove.ports import (

@@ -10,15 +10,17 @@ from dataclasses import dataclass, replace
 
 from imgmove.endpoints.rootfs import Rootfs, RootfsPipe, make_pipe
 from imgmove.engine.convert import Conversions, Format
-from imgmove.engine.pipe import Piping, move_pipe
+from imgmove.engine.pipe import move_pipe
+from imgmove.engine.piped_blobs import Piping
 from imgmove.errors import BeginningLost, DigestMismatch, ImgmoveError, UsageError
 from imgmove.model import media_types
 from imgmove.model.changes import apply_changes
 from imgmove.model.draft import Draft, Origination
 from imgmove.model.location import Location, PipeLocation
 from imgmove.model.manifest import Manifest
+from imgmove.model.media_types import Compression
 from imgmove.model.platform import Platform
-from imgmove.ports import Compression, Destination, NamedImage, Note, OutlinedDestination, SequentialDestination, Source
+from imgmove.ports import Destination, NamedImage, Note, OutlinedDestination, SequentialDestination, Source
 from imgmove.stages.image import SourceImage
 from imgmove.stages.move import move
 from imgmove.stages.naming import Origin, Target, Targets

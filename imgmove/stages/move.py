@@ -9,14 +9,8 @@ from imgmove.engine.planner import make_plan
 from imgmove.engine.transfer import Outcome, transfer
 from imgmove.errors import DigestMismatch
 from imgmove.model.digest import Digest
-from imgmove.ports import (
-    BlobMounter,
-    Compression,
-    Destination,
-    Knowledge,
-    OutlinedDestination,
-    PullingDestination,
-)
+from imgmove.model.media_types import Compression
+from imgmove.ports import BlobMounter, Destination, Knowledge, OutlinedDestination, PullingDestination
 from imgmove.stages.naming import Origin, Target, move_of
 from imgmove.stages.options import CopyOptions
 from imgmove.stages.report import CopyReport, ImageReport, Status, Tally

@@ -8,9 +8,10 @@ from typing import Literal
 from imgmove.engine.convert import Conversions, Format
 from imgmove.engine.plan import Choice
 from imgmove.errors import UsageError
+from imgmove.model.media_types import Compression
 from imgmove.model.platform import Platform
 from imgmove.model.reference import check_tag
-from imgmove.ports import Codec, Compression
+from imgmove.ports import Codec
 
 WantedCompression = Literal["keep", "gzip", "zstd", "none"]
 _LEVELS = {"gzip": (1, 9), "zstd": (1, 22)}

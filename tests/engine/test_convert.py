@@ -13,8 +13,8 @@ from imgmove.errors import MalformedContent, UsageError
 from imgmove.model import media_types
 from imgmove.model.digest import Digest
 from imgmove.model.manifest import Index, Manifest, parse_manifest
+from imgmove.model.media_types import Compression
 from imgmove.model.platform import Platform
-from imgmove.ports import Compression
 from imgmove.wire import codec
 from tests.conftest import FIXTURES
 
