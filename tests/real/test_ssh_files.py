@@ -22,7 +22,8 @@ from imgmove.endpoints.layout import Layout
 from imgmove.wire.files import LocalFiles
 from imgmove.wire.files.remote import RemoteFiles
 from imgmove.wire.files.remote_streams import IN_FLIGHT
-from imgmove.wire.ssh import SshHosts
+from imgmove.wire.ssh import Sftp, SshHosts
+from imgmove.wire.ssh.sftp_session import Answer
 from tests.images import BuiltImage, build_image
 from tests.real.counted_link import CountedLink
 from tests.real.fixtures import RealRegistry
@@ -458,6 +459,31 @@ def test_a_file_goes_over_several_sessions(sshd: RealSshd, tmp_path: Path) -> No
         reader = files.open(str(tmp_path / "file"), 5)
         assert reader.read() == content[5:]
         reader.close()
+    assert (tmp_path / "file").read_bytes() == content
+
+
+@pytest.mark.parametrize("line", ["", "MaxSessions 1"])
+def test_a_long_file_is_put_on_the_disk_as_it_grows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str) -> None:
+    """By way of a session of its own, where the host takes one, as nothing else would be answered meanwhile."""
+    monkeypatch.setattr("imgmove.wire.files.early_sync.EVERY", 1 << 20)
+    synced, sync = set(), Sftp.sync
+
+    def watched(lane: Sftp, handle: bytes) -> Answer | None:
+        synced.add(lane)
+        return sync(lane, handle)
+
+    monkeypatch.setattr(Sftp, "sync", watched)
+    content = random.Random(4).randbytes(8 << 20)
+    with run_sshd(tmp_path / "sshd", line) as own, remote_files(own) as (files, _):
+        writer = files.create(str(tmp_path / "file"))
+        for start in range(0, len(content), 1 << 20):
+            writer.write_at(start, content[start : start + (1 << 20)])
+        for thread in threading.enumerate():
+            if thread.name == "imgmove-sync":
+                thread.join()
+        assert len(synced) == (0 if line else 1)
+        writer.commit()
+        assert len(synced) == (1 if line else 2)
     assert (tmp_path / "file").read_bytes() == content
 
 

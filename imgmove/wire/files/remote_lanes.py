@@ -17,6 +17,9 @@ FAR = 0.004
 _MOST = 6
 """Sessions at a time; sshd allows ten, and others need some."""
 
+_ASIDE = _MOST
+"""The number of the session for what takes long."""
+
 _MOST_FAILURES = 2 * _MOST
 
 
@@ -63,7 +66,17 @@ class Lanes:
                     self._further.pop(number, None)
                     self._opening.add(number)
                     threading.Thread(target=self._open, args=(number,), name="imgmove-lane", daemon=True).start()
-            return [lane for lane in self._further.values() if not lane.is_broken]
+            return [lane for number, lane in self._further.items() if number != _ASIDE and not lane.is_broken]
+
+    def aside(self) -> Sftp | None:
+        """A session for what takes long, as a host answers one request after the other; None where there is none."""
+        with self._guard:
+            lane = self._further.get(_ASIDE)
+            if self.is_closed or _ASIDE in self._opening or (lane is not None and not lane.is_broken):
+                return lane
+            self._opening.add(_ASIDE)
+        self._open(_ASIDE)
+        return self._further.get(_ASIDE)
 
     def close(self) -> None:
         """Ends all."""

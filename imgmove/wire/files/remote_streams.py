@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from imgmove.errors import ImgmoveError, NetworkError, NotFound, ServerRefused
+from imgmove.wire.files.early_sync import EarlySync
 from imgmove.wire.files.remote_lanes import SpreadFile
 from imgmove.wire.ssh.sftp import CREATE, READ, WRITE, Sftp
 from imgmove.wire.ssh.sftp_session import Answer, SftpFailure
@@ -127,7 +128,7 @@ class _Piece:
     """Bytes that were sent, and are kept until the host says that it has them."""
 
     offset: int
-    data: bytes
+    data: memoryview
     lane: Sftp | None = None
     answer: Answer | None = None
 
@@ -159,6 +160,7 @@ class RemoteWriter:
         self._flying = 0
         self._sent = 0
         self._is_open = True
+        self._early = EarlySync(self._sync_aside)
         files.flow_began()
         try:
             lane = files.lanes.first()
@@ -176,14 +178,15 @@ class RemoteWriter:
         with self._lock:
             self._check_open()
             self._send_again()
-            view = memoryview(data)
+            # Whatever else it is may be written to again while it is on its way.
+            view = memoryview(bytes(data))
             largest = self._files.lanes.first().largest
             # In equal parts: where small ones alternate with large ones, some sessions would get all the large ones.
             size = -(-len(view) // -(-len(view) // largest)) if view else 0
             while view:
                 while self._flying and self._flying + size > self._files.share():
                     self._settle()
-                piece = _Piece(offset, bytes(view[:size]))
+                piece = _Piece(offset, view[:size])
                 # Among the pieces before it is sent: whatever happens, it is not forgotten.
                 self._pieces.append(piece)
                 self._flying += len(piece.data)
@@ -192,6 +195,7 @@ class RemoteWriter:
                 view = view[len(piece.data) :]
                 with contextlib.suppress(NetworkError):
                     self._send(piece)
+        self._early.wrote(len(data))
 
     def read_at(self, offset: int, size: int) -> bytes:
         """What was written there."""
@@ -299,6 +303,15 @@ class RemoteWriter:
         if early is not None:
             lane.finish(early, self._path)
         return lane
+
+    def _sync_aside(self) -> None:
+        """Has the host put on the disk what it has so far; what fails here fails again when the file is committed."""
+        with contextlib.suppress(ImgmoveError):
+            if (lane := self._files.lanes.aside()) is not None:
+                handle = lane.open(self._temporary, READ | WRITE)
+                if (answer := lane.sync(handle)) is not None:
+                    lane.finish(answer, self._path)
+                lane.close(handle)
 
     def _opened(self) -> tuple[Sftp, bytes]:
         try:

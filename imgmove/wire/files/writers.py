@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from imgmove.errors import LocalError, NotFound
+from imgmove.wire.files.early_sync import EarlySync
 from imgmove.wire.files.errors import explained
 
 TEMPORARY = ".imgmove-"
@@ -45,6 +46,7 @@ class LocalWriter:
         # The writer itself is one of them until it is closed.
         self._users = 1
         self._is_closed = False
+        self._early = EarlySync(self._sync)
 
     def write_at(self, offset: int, data: bytes) -> None:
         """Writes all of ``data`` at ``offset``."""
@@ -53,6 +55,7 @@ class LocalWriter:
             while view:
                 written = os.pwrite(descriptor, view, offset)
                 view, offset = view[written:], offset + written
+        self._early.wrote(len(data))
 
     def read_at(self, offset: int, size: int) -> bytes:
         """What was written there."""
@@ -74,6 +77,7 @@ class LocalWriter:
         """Makes the file appear under its name, or another one, with all bytes on the disk."""
         final = path or self._path
         with self._opened() as descriptor, explained(final):
+            self._early.finish()
             os.fsync(descriptor)
             os.rename(self.temporary, final)
             sync_folder(os.path.dirname(final) or ".")
@@ -100,6 +104,10 @@ class LocalWriter:
             before()
         self._leave()
         self._closed(self)
+
+    def _sync(self) -> None:
+        with self._opened() as descriptor:
+            os.fdatasync(descriptor)
 
     @contextlib.contextmanager
     def _opened(self) -> Iterator[int]:
