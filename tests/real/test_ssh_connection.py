@@ -62,6 +62,14 @@ def test_a_program_has_streams_and_a_status(connection: SshConnection) -> None:
         assert process.wait() == 0
 
 
+def test_a_program_that_ends_where_new_keys_would_be_asked_for(connection: SshConnection) -> None:
+    """Left alone, paramiko asks after 512 MiB, and breaks 30 s later when a channel is closed meanwhile."""
+    size = (1 << 29) + (1 << 19)
+    with connection.execute(f"head -c {size} /dev/zero") as process:
+        assert sum(iter(lambda: len(process.read(1 << 20)), 0)) == size
+        assert process.wait() == 0
+
+
 def test_a_socket_that_the_host_opens(connection: SshConnection) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         stream = connection.connect_tcp("127.0.0.1", server.getsockname()[1])

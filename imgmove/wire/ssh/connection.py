@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from imgmove.errors import AccessDenied, ImgmoveError, NetworkError
+from imgmove.wire.ssh.buffers import with_chunks
 from imgmove.wire.ssh.errors import ConnectionBroke, printable, translated
 from imgmove.wire.ssh.opening import WINDOW, Dialing, open_transport
 from imgmove.wire.ssh.sessions import Sessions
@@ -174,7 +175,7 @@ class SshConnection:
                 live.close()
                 channel = begin(self._live())
             channel.settimeout(self.timeout)
-            return channel
+            return with_chunks(channel)
 
     def _unreachable(self, error: paramiko.ChannelException, where: str) -> ImgmoveError:
         if error.code == _PROHIBITED:

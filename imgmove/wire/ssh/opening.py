@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from imgmove.errors import NetworkError
 from imgmove.model.ssh import SshTarget
+from imgmove.wire.ssh.buffers import BufferedSocket
 from imgmove.wire.ssh.errors import printable, translated
 from imgmove.wire.ssh.hosts import HostKey, KnownHosts
 from imgmove.wire.ssh.keys import Proof
@@ -31,6 +32,10 @@ _MACS = (
     "hmac-sha2-512",
     "hmac-sha1",
 )
+_REKEY = 64 << 30
+"""Bytes after which we ask for new keys (RFC 4344, 3.2). paramiko does it at 512 MiB, and waits for itself for ever when
+the host closes a channel meanwhile; what the host asks for is answered at any time."""
+
 _LAST_WORDS_SECONDS = 1.0
 _RSA = ("rsa-sha2-512", "rsa-sha2-256")
 
@@ -69,9 +74,11 @@ def open_transport(dialing: Dialing) -> paramiko.Transport:
     known = KnownHosts(target)
     with translated(target.name):
         dialed = dialing.dial()
-        transport = paramiko.Transport(dialed, default_window_size=WINDOW)
+        buffered: Any = BufferedSocket(dialed)
+        transport = paramiko.Transport(buffered, default_window_size=WINDOW)
         try:
             _prefer(transport, known.kinds)
+            transport.packetizer.REKEY_BYTES = _REKEY
             transport.banner_timeout = transport.handshake_timeout = target.connect_timeout
             transport.auth_timeout = dialing.timeout
             _greet(transport, target.connect_timeout)

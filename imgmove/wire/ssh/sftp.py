@@ -14,6 +14,7 @@ from imgmove.wire.ssh.sftp_messages import (
     ASK_OPEN,
     ASK_READ,
     ASK_WRITE,
+    DATA,
     EOF,
     FSETSTAT,
     FSTAT,
@@ -99,8 +100,8 @@ class Sftp(SftpSession):
         kind, body = answer.result()
         if kind == STATUS and Parts(body).number() == EOF:
             return b""
-        data = Parts(self._checked(kind, body, path)[1]).text()
-        if len(data) > size:
+        data = self._checked(kind, body, path)[1]
+        if kind != DATA or len(data) > size:
             raise ConnectionBroke(f"{self.name} sends more of {path} than was asked for")
         return data
 

@@ -14,6 +14,7 @@ from imgmove.errors import AccessDenied, ImgmoveError, NetworkError, NotFound, S
 from imgmove.wire.ssh.connection import SshConnection
 from imgmove.wire.ssh.errors import ConnectionBroke, NoSession, printable, translated
 from imgmove.wire.ssh.sftp_messages import (
+    DATA,
     EXTENDED,
     INIT,
     NO_SUCH_FILE,
@@ -33,6 +34,8 @@ _WINDOW = 16 << 20
 _LARGEST_ANSWER = 1 << 20
 _HEAD = 9
 """Bytes of an answer's size, kind and number."""
+_LENGTH = 4
+"""Bytes of the length in front of content."""
 _SLACK = 0.1
 
 
@@ -107,7 +110,7 @@ class SftpSession:
         head = struct.pack(">IBI", 5 + len(body) + len(data), kind, number) + body
         try:
             with self._sending:
-                self._stream.sendall(head + data if data else head)
+                self._stream.sendall(b"".join((head, data)) if data else head)
         except ImgmoveError as error:
             self._break(error)
             raise
@@ -159,7 +162,14 @@ class SftpSession:
                 f"{self.name} sends what is no SFTP",
                 hint="whatever its shell prints at the start of a session without a terminal is in the way",
             )
-        return kind, number, self._exactly(size - _HEAD + 4)
+        left = size - _HEAD + 4
+        if kind == DATA:
+            # Content without its length, which would cost another copy to take off.
+            length = self._exactly(min(left, _LENGTH))
+            left -= len(length)
+            if length != struct.pack(">I", left):
+                raise ConnectionBroke("an SFTP message has not the length that it says")
+        return kind, number, self._exactly(left)
 
     def _exactly(self, size: int) -> bytes:
         parts = []
