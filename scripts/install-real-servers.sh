@@ -5,7 +5,7 @@ missing=
 for pair in docker-registry:docker-registry skopeo:skopeo umoci:umoci htpasswd:apache2-utils chromium:chromium \
     crontab:cron systemd-analyze:systemd \
     dockerd:docker.io docker:docker.io containerd:containerd ctr:containerd runc:runc podman:podman patchelf:patchelf readelf:binutils \
-    sshd:openssh-server ssh:openssh-client; do
+    sshd:openssh-server ssh:openssh-client tcsh:tcsh fish:fish; do
     command -v "${pair%%:*}" >/dev/null 2>&1 || missing="$missing ${pair##*:}"
 done
 if [ -n "$missing" ] && { [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1; }; then

@@ -23,6 +23,8 @@ ADVICE = {
     "systemd-analyze": "on Debian: apt-get install systemd",
     "sshd": "on Debian: apt-get install openssh-server",
     "ssh-keygen": "on Debian: apt-get install openssh-client",
+    "tcsh": "on Debian: apt-get install tcsh",
+    "fish": "on Debian: apt-get install fish",
 }
 
 

@@ -27,9 +27,13 @@ from imgmove.wire.ssh.sftp_session import Answer
 from tests.images import BuiltImage, build_image
 from tests.real.counted_link import CountedLink
 from tests.real.fixtures import RealRegistry
+from tests.real.requirements import require
 from tests.real.sshd import RealSshd, make_key, run_sshd
 
 pytestmark = pytest.mark.real
+
+ODD = '-odd; $(touch x) "it\'s" !new\\\nline é'
+"""A name that no shell may take for anything else."""
 
 LAYERS = [{f"file{number}": random.Random(number).randbytes(3 << 20)} for number in range(4)]
 
@@ -95,8 +99,8 @@ def test_only_what_is_missing_is_moved(sshd: RealSshd, environment: dict[str, st
 @pytest.mark.parametrize("kind", ["oci", "oci-archive"])
 def test_content_is_proven_where_it_lies(environment: dict[str, str], tmp_path: Path, kind: str, line: str) -> None:
     image = build_image(LAYERS)
-    local = make(tmp_path / "-odd; $(touch x) 'é", image, "app:1")
-    place = tmp_path / "-odd; $(touch x) 'é"
+    local = make(tmp_path / ODD, image, "app:1")
+    place = tmp_path / ODD
     if kind == "oci-archive":
         place = tmp_path / "it's.tar"
         subprocess.run(
@@ -129,25 +133,34 @@ def shell(folder: Path, sftp: str, other: str) -> str:
 
 
 @pytest.mark.parametrize(
-    "other",
+    ("other", "hashes"),
     [
-        "echo Welcome; exec /bin/sh",
-        "PATH=/nowhere; exec /bin/sh",
-        "echo This account is not available; exit 1",
-        "echo Unmatched quote. >&2; kill -9 $$",
-        "exec sleep 100",
+        ('echo Welcome; printf "on the edge"; exec /bin/sh', True),
+        ('exec tcsh -c "$SSH_ORIGINAL_COMMAND"', True),
+        ('exec fish -c "$SSH_ORIGINAL_COMMAND"', True),
+        ('exec bash -r -c "$SSH_ORIGINAL_COMMAND"', True),
+        ("exec cat", False),
+        ("yes | head -n 9999", False),
+        ("PATH=/nowhere; exec /bin/sh", False),
+        ("echo This account is not available; exit 1", False),
+        ("echo Unmatched quote. >&2; kill -9 $$", False),
+        ("exec sleep 100", False),
     ],
-    ids=["banner", "no programs", "no login", "killed", "silence"],
+    ids=["banner", "tcsh", "fish", "restricted", "echo", "noise", "no programs", "no login", "killed", "silence"],
 )
-def test_a_shell_of_another_kind(small: str, environment: dict[str, str], tmp_path: Path, other: str) -> None:
-    with run_sshd(tmp_path / "sshd", shell(tmp_path, "server", other)) as sshd:
-        far = f"oci+ssh://{sshd.host}{tmp_path / 'far'}:app:1"
-        assert run(environment, sshd, "copy", small, far).returncode == 0
-        done = run(environment, sshd, "verify", "--timeout", "2", far)
+def test_a_shell_of_another_kind(environment: dict[str, str], tmp_path: Path, other: str, hashes: bool) -> None:
+    require("tcsh", "fish", "bash")
+    make(tmp_path / ODD, build_image(LAYERS[:1]), "app:1")
+    with run_sshd(tmp_path / "sshd", shell(tmp_path, "server", other)) as sshd, counted(sshd) as (host, counter):
+        far = f"oci+ssh://{host.host}{tmp_path / ODD}:app:1"
+        done = run(environment, host, "verify", "--timeout", "1", far)
         assert done.returncode == 0, done.stderr
-        largest = max((tmp_path / "far/blobs/sha256").iterdir(), key=lambda path: path.stat().st_size)
-        largest.write_bytes(bytes(largest.stat().st_size))
-        refused(run(environment, sshd, "verify", "-q", "--timeout", "2", far), 4, "source: ")
+        # Whoever can't have the content hashed there reads it.
+        assert counter.bytes < 64 << 10 if hashes else counter.bytes > 3 << 20
+        if hashes:
+            largest = max((tmp_path / ODD / "blobs/sha256").iterdir(), key=lambda path: path.stat().st_size)
+            largest.write_bytes(bytes(largest.stat().st_size))
+            refused(run(environment, host, "verify", "-q", far), 4, "source: ")
 
 
 def test_a_shell_that_speaks_where_sftp_should(small: str, environment: dict[str, str], tmp_path: Path) -> None:
@@ -418,7 +431,7 @@ def test_a_jump_host_on_the_way(
 
 
 def test_files_below_the_home_folder(sshd: RealSshd, environment: dict[str, str], small: str) -> None:
-    name = f"imgmove-test-{uuid.uuid4().hex[:8]}"
+    name = f"-imgmove-test-{uuid.uuid4().hex[:8]}"
     home = Path(os.path.expanduser("~"))
     try:
         done = run(environment, sshd, "copy", small, f"oci+ssh://{sshd.host}/~/{name}:app:1")

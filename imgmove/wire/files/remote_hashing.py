@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
 import shlex
 from collections.abc import Iterator, Sequence
+from itertools import islice
 
 from imgmove.errors import ImgmoveError
 from imgmove.ports import FilePart
 from imgmove.wire.ssh import RemoteProcess, SshConnection
 
 _HELLO = b"imgmove hashes"
-"""What the shell says first: a host that answers with anything else has none for us."""
+"""What the shell says first, after whatever it greets people with: a host that does not say it has none for us."""
 
 _HELLO_SECONDS = 10.0
-_LONGEST_LINE = 200
+_MOST_GREETINGS = 200
+_LONGEST_LINE = 500
 _BLOCK = 4 << 10
 
+# The first line ends what somebody may have printed before without ending it.
 _SCRIPT = """\
+echo
 echo {hello}
 command -v {program} >/dev/null 2>&1 || exit 0
 whole() {{ {program} <"$1" || echo -; }}
@@ -50,7 +55,7 @@ def hash_there(connection: SshConnection, parts: Sequence[FilePart], algorithm: 
             process.write(_script(parts, algorithm))
             process.close_input()
             lines = _lines(process)
-            if next(lines, b"") != _HELLO:
+            if _HELLO not in islice(lines, _MOST_GREETINGS):
                 return
         except ImgmoveError:
             if connection.is_alive:
@@ -58,10 +63,13 @@ def hash_there(connection: SshConnection, parts: Sequence[FilePart], algorithm: 
             raise
         # A large file takes its time; what keeps the connection alive tells when nothing will come.
         process.stream.settimeout(None)
+        digits = 2 * hashlib.new(algorithm).digest_size
         for part, line in zip(parts, lines, strict=False):
             value = line.split(b" ")[0].decode("ascii", "replace")
-            if value != "-":
+            if len(value) == digits and not value.strip("0123456789abcdef"):
                 yield part, value
+            elif value != "-":
+                return
 
 
 def _script(parts: Sequence[FilePart], algorithm: str) -> bytes:
