@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+from collections.abc import Callable
 
 
 class CountedLink:
@@ -12,7 +13,8 @@ class CountedLink:
 
     Attributes:
         bytes: that went either way.
-        cut_after: once so many more bytes went through, all connections are cut, once; None for never.
+        cut_after: once so many more bytes went through, ``then`` is called, once; None for never.
+        then: cuts all connections, unless it is given something else to do.
         cuts: how often that happened.
     """
 
@@ -22,6 +24,7 @@ class CountedLink:
         self.port: int = self._listener.getsockname()[1]
         self.bytes = 0
         self.cut_after: int | None = None
+        self.then: Callable[[], object] = self.cut
         self.cuts = 0
         self._sockets: list[socket.socket] = []
         self._frozen: set[socket.socket] = set()
@@ -66,7 +69,7 @@ class CountedLink:
                     return
                 other.sendall(data)
                 if self._is_enough(len(data)):
-                    self.cut()
+                    self.then()
         with contextlib.suppress(OSError):
             if one not in self._frozen:
                 other.shutdown(socket.SHUT_WR)

@@ -186,47 +186,46 @@ def begin(environment: dict[str, str], sshd: RealSshd, *words: str) -> subproces
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
 
 
-@pytest.mark.parametrize("writing", [True, False], ids=["writing", "reading"])
-def test_a_cut_connection_is_gone_on_with(tmp_path: Path, environment: dict[str, str], writing: bool) -> None:
+def pair(host: RealSshd, tmp_path: Path, *, writing: bool) -> tuple[str, str]:
+    """A source with an image of many bytes, and a place for it, one of which is on the host."""
     local = make(tmp_path / "local", build_image(LAYERS), "app:1")
-    with run_sshd(tmp_path / "sshd") as sshd:
-        far = f"oci+ssh://{sshd.host}{tmp_path / ('far' if writing else 'local')}:app:1"
-        words = (local, far) if writing else (far, f"oci:{tmp_path / 'far'}:app:1")
-        process = begin(environment, sshd, "--limit-rate", "2M", *words)
-        # What is read is soon all under way, so that there is nothing to cut a second time.
-        cuts, wanted = 0, 2 if writing else 1
-        while process.poll() is None and cuts < wanted:
-            moved = sum(path.stat().st_size for path in (tmp_path / "far").rglob("*") if path.is_file())
-            if moved > (cuts + 1) * (2 << 20):
-                cuts += sshd.cut()
-                assert whole_blobs(tmp_path / "far")
-            time.sleep(0.05)
-        _, said = process.communicate()
-        assert process.returncode == 0, said
-        assert cuts == wanted
-        done = run(environment, sshd, "verify", f"oci:{tmp_path / 'far'}:app:1")
+    far = f"oci+ssh://{host.host}{tmp_path / ('far' if writing else 'local')}:app:1"
+    return (local, far) if writing else (far, f"oci:{tmp_path / 'far'}:app:1")
+
+
+@pytest.mark.parametrize("writing", [True, False], ids=["writing", "reading"])
+def test_a_cut_connection_is_gone_on_with(
+    tmp_path: Path, sshd: RealSshd, environment: dict[str, str], writing: bool
+) -> None:
+    far = tmp_path / "far"
+    with run_sshd(tmp_path / "sshd") as own, counted(own) as (host, link):
+        ended: list[int] = []
+
+        def cut() -> None:
+            ended.append(own.cut() if whole_blobs(far) else 0)
+            # What the system still had of the old connection would count for the new one.
+            link.cut()
+            link.cut_after = 3 << 20 if len(ended) < 2 else None
+
+        link.cut_after, link.then = 3 << 20, cut
+        done = run(environment, host, "copy", *pair(host, tmp_path, writing=writing))
         assert done.returncode == 0, done.stderr
-        assert leftovers(tmp_path / "far") == []
+        assert ended == [1, 1]
+        assert link.bytes > sum(len(content) for layer in LAYERS for content in layer.values())
+    done = run(environment, sshd, "verify", f"oci:{far}:app:1")
+    assert done.returncode == 0, done.stderr
+    assert leftovers(far) == []
 
 
 @pytest.mark.parametrize("writing", [True, False], ids=["writing", "reading"])
 def test_a_connection_that_falls_silent_is_gone_on_with(
     tmp_path: Path, sshd: RealSshd, environment: dict[str, str], writing: bool
 ) -> None:
-    local = make(tmp_path / "local", build_image(LAYERS), "app:1")
-    link = CountedLink(sshd.port)
-    try:
-        host = known_as(sshd, link.port)
-        far = f"oci+ssh://{host.host}{tmp_path / ('far' if writing else 'local')}:app:1"
-        words = (local, far) if writing else (far, f"oci:{tmp_path / 'far'}:app:1")
-        process = begin(environment, host, "--timeout", "1", "--limit-rate", "4M", *words)
-        while process.poll() is None and link.bytes < 5 << 20:
-            time.sleep(0.02)
-        link.freeze()
-        _, said = process.communicate()
-        assert process.returncode == 0, said
-    finally:
-        link.close()
+    with counted(sshd) as (host, link):
+        link.cut_after, link.then = 5 << 20, link.freeze
+        done = run(environment, host, "copy", "--timeout", "1", *pair(host, tmp_path, writing=writing))
+        assert done.returncode == 0, done.stderr
+        assert link.cuts == 1
     done = run(environment, sshd, "verify", f"oci:{tmp_path / 'far'}:app:1")
     assert done.returncode == 0, done.stderr
 
@@ -237,22 +236,18 @@ def test_an_archive_on_another_host_is_gone_on_with(
     image = build_image(LAYERS)
     local = make(tmp_path / "local", image, "app:1")
     total = sum(len(content) for content in image.blobs.values())
-    link = CountedLink(sshd.port)
-    try:
-        host = known_as(sshd, link.port)
+    with counted(sshd) as (host, link):
         link.cut_after = total // 2
         far = f"oci-archive+ssh://{host.host}{tmp_path / 'far.tar'}:app:1"
-        done = run(environment, host, "copy", "--limit-rate", "8M", local, far)
+        done = run(environment, host, "copy", local, far)
         assert (done.returncode, link.cuts) == (0, 1), done.stderr
         # Sent twice: what was under way when the line broke.
         assert total < link.bytes < total + IN_FLIGHT + (1 << 20)
         back = f"oci:{tmp_path / 'back'}:app:1"
         link.bytes, link.cut_after = 0, total // 2
-        done = run(environment, host, "copy", "--limit-rate", "8M", far, back)
+        done = run(environment, host, "copy", far, back)
         assert (done.returncode, link.cuts) == (0, 2), done.stderr
         assert total < link.bytes < total + IN_FLIGHT + (1 << 20)
-    finally:
-        link.close()
     assert run(environment, sshd, "verify", f"oci-archive:{tmp_path / 'far.tar'}", back).returncode == 0
     assert leftovers(tmp_path) == []
 
@@ -262,13 +257,10 @@ def test_a_killed_run_is_gone_on_with(tmp_path: Path, sshd: RealSshd, environmen
     image = build_image([{"big": random.Random(9).randbytes(30 << 20)}])
     local = make(tmp_path / "local", image, "app:1")
     place = tmp_path / ("far" if kind == "oci" else "far.tar")
-    process = begin(environment, sshd, "--limit-rate", "8M", local, f"{kind}+ssh://{sshd.host}{place}:app:1")
-    while process.poll() is None:
-        moved = sum(path.stat().st_size for path in tmp_path.rglob(".imgmove-*.partial"))
-        if moved > 18 << 20:
-            process.kill()
-        time.sleep(0.05)
-    process.communicate()
+    with counted(sshd) as (host, link):
+        process = begin(environment, host, local, f"{kind}+ssh://{host.host}{place}:app:1")
+        link.cut_after, link.then = 20 << 20, process.kill
+        process.communicate()
     assert process.returncode == -9
     assert whole_blobs(tmp_path / "far")
     assert not (tmp_path / "far.tar").exists()

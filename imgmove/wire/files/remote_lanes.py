@@ -112,13 +112,18 @@ class SpreadFile:
     """One file that is open on the first session, and on all others as soon as they are worth it. For one thread.
 
     Args:
-        flags: how it is opened (`imgmove.wire.ssh.sftp.READ` and so on).
+        flags: how it is opened (`imgmove.wire.ssh.sftp.READ` and so on). It is made once at most: what is gone when it is
+            opened again, over another connection, was given its final name.
+
+    Attributes:
+        is_made: whether it was opened already.
     """
 
     def __init__(self, lanes: Lanes, path: str, flags: int) -> None:
         self._lanes = lanes
         self._path = path
         self._flags = flags
+        self.is_made = False
         self._handles: dict[Sftp, bytes] = {}
         self._asked: dict[Sftp, Answer] = {}
         self._busy: Counter[Sftp] = Counter()
@@ -132,7 +137,8 @@ class SpreadFile:
         lane = self._lanes.first()
         if lane not in self._handles:
             self._forget_broken()
-            self._handles[lane] = lane.open(self._path, self._flags)
+            self._handles[lane] = lane.open(self._path, self._flags & ~CREATE if self.is_made else self._flags)
+            self.is_made = True
         return lane, self._handles[lane]
 
     def quietest(self) -> tuple[Sftp, bytes]:

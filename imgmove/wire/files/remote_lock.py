@@ -23,6 +23,7 @@ STALE = 20.0
 """Seconds without a sign of life after which a lock counts as left; several beats."""
 _SHORTEST_WAIT, _LONGEST_WAIT = 0.02, 0.5
 _LARGEST = 200
+_ATTEMPTS = 3
 
 
 class RemoteLocks:
@@ -79,9 +80,19 @@ class RemoteLocks:
 
     def give_back(self, path: str) -> None:
         """Lets the next one have it. Where the host can't be reached, the lock will count as left."""
-        with contextlib.suppress(ImgmoveError):
-            self._lane().remove(path)
-        self._forget(path)
+        if (mine := self._held.get(path)) is not None:
+            with contextlib.suppress(ImgmoveError):
+                self._remove(path, mine)
+            self._forget(path)
+
+    def _remove(self, path: str, mine: str) -> None:
+        for attempt in range(_ATTEMPTS):
+            lane = self._lane()
+            with contextlib.suppress(NetworkError):
+                # After one whose answer was lost it may be gone, and what lies there be somebody else's.
+                if not attempt or mine in (self._read(path) or ""):
+                    lane.remove(path)
+                return
 
     def close(self) -> None:
         """Gives back whatever is still held."""
@@ -162,7 +173,7 @@ class RemoteLocks:
 
     def _removed(self, path: str, content: str) -> bool:
         """Takes away a lock that was left; another one that was just made in its place is put back."""
-        aside = f"{path}.{os.urandom(6).hex()}"
+        aside = f"{path.removesuffix(LOCK_ENDING)}.{os.urandom(6).hex()}{LOCK_ENDING}"
         lane = self._lane()
         try:
             lane.rename(path, aside)

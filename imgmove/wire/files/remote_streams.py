@@ -218,13 +218,12 @@ class RemoteWriter:
         final = (path or self._path).removeprefix("~/")
         with self._lock:
             self._check_open()
-            lane = self._synced()
             try:
-                lane.rename(self._temporary, final)
+                self._synced().rename(self._temporary, final)
             except NotFound:
-                # It may have been renamed by a request whose answer was lost.
-                found = lane.status(final)
-                if found is None or found.size != self.size:
+                # It may have been renamed by a request whose answer was lost, which is not sent before all is there.
+                found = self._files.lanes.first().status(final)
+                if self._pieces or found is None or found.size != self.size:
                     raise
             self._close()
 
@@ -248,13 +247,11 @@ class RemoteWriter:
                 return
             self._pieces.clear()
             try:
-                self._files.lanes.first().remove(self._temporary)
-            except NotFound:
-                pass
+                self._files.remove(self._temporary)
             except ImgmoveError:
                 self._close(is_sure=False)
-                return
-            self._close()
+            else:
+                self._close()
 
     def _send(self, piece: _Piece) -> None:
         piece.lane, piece.answer = None, None
@@ -295,13 +292,15 @@ class RemoteWriter:
         lane, handle = self._opened()
         # Over one session nothing overtakes what was sent before it.
         is_in_order = all(piece.lane is lane for piece in self._pieces)
-        early = lane.sync(handle) if is_in_order else None
+        early, size = (lane.sync(handle), lane.ask_size(handle)) if is_in_order else (None, None)
         self._drain()
-        if lane.is_broken or not is_in_order:
+        if lane.is_broken or size is None:
             lane, handle = self._opened()
-            early = lane.sync(handle)
+            early, size = lane.sync(handle), lane.ask_size(handle)
         if early is not None:
             lane.finish(early, self._path)
+        if (found := lane.size(size, self._path)) != self.size:
+            raise ServerRefused(f"{self._files.name}: {self._path}: {found} of {self.size} bytes lie there")
         return lane
 
     def _sync_aside(self) -> None:
@@ -317,6 +316,8 @@ class RemoteWriter:
         try:
             return self._file.first()
         except NotFound:
+            if self._file.is_made:
+                raise
             raise ServerRefused(f"{self._files.name}: {self._path}: no such folder to write to") from None
         except SftpFailure as error:
             raise self._files.explained(self._path, error) from None

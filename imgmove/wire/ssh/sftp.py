@@ -186,7 +186,8 @@ class Sftp(SftpSession):
                     name = parts.text().decode("utf-8", "surrogateescape")
                     parts.text()
                     found = parts.attributes()
-                    if name not in (".", ".."):
+                    # A name with a slash would lead out of the folder.
+                    if name not in (".", "..") and "/" not in name:
                         yield name, found
         finally:
             self.close(handle)

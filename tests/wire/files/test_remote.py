@@ -1,0 +1,159 @@
+"""Files of hosts whose answers get lost, or which lie."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from imgmove.errors import ImgmoveError, NetworkError, ServerRefused
+from imgmove.wire.files.remote import RemoteFiles
+from imgmove.wire.ssh.sftp_messages import ASK_READ, ASK_WRITE, ATTRS, DATA, FSTAT, NAME, READDIR, REMOVE, packed
+from tests.wire.ssh.sftp_host import RENAME, SYNC, Answer, MemoryHost, StoredFile, attributes
+
+
+@pytest.fixture
+def host() -> MemoryHost:
+    return MemoryHost()
+
+
+@pytest.fixture
+def files(host: MemoryHost) -> Iterator[RemoteFiles]:
+    connection: Any = host
+    found = RemoteFiles(connection, far=1000.0)
+    yield found
+    found.close()
+
+
+def lose(host: MemoryHost, what: int | str) -> None:
+    """Has the connection break instead of the next answer to a request of a kind."""
+    lost = iter([None])
+    host.twist = lambda kind, answer: next(lost, answer) if kind == what else answer
+
+
+def say(host: MemoryHost, what: int, lie: Answer) -> None:
+    """Has all requests of a kind answered with a lie."""
+    host.twist = lambda kind, answer: lie if kind == what else answer
+
+
+CONTENT = b"content" * 100_000
+
+
+@pytest.mark.parametrize("what", [RENAME, SYNC, ASK_WRITE, FSTAT])
+@pytest.mark.parametrize("is_lasting", [True, False])
+def test_a_file_is_committed_once_however_often_it_is_asked_for(
+    host: MemoryHost, files: RemoteFiles, what: int | str, is_lasting: bool
+) -> None:
+    writer = files.resume("/x/file", "key") if is_lasting else files.create("/x/file")
+    lose(host, what)
+    with contextlib.suppress(NetworkError):
+        writer.write_at(0, CONTENT)
+        writer.commit()
+    assert host.files.get("/x/file", StoredFile(bytearray(CONTENT))).content == CONTENT
+    with contextlib.suppress(ServerRefused):
+        writer.commit()
+    writer.abort()
+    assert host.files.pop("/x/file").content == CONTENT
+    assert host.files == {}
+
+
+def test_a_lock_is_given_back_over_the_next_connection(host: MemoryHost, files: RemoteFiles) -> None:
+    with files.lock("/x"):
+        (path, lock), *_ = host.files.items()
+        lost = iter([None, None])
+
+        def twist(kind: int | str, answer: Answer) -> Answer | None:
+            if kind != REMOVE or next(lost, answer):
+                return answer
+            # It was never heard.
+            host.files[path] = lock
+            return None
+
+        host.twist = twist
+    assert host.files == {}
+
+
+def test_what_went_away_before_it_was_whole_is_told(host: MemoryHost, files: RemoteFiles) -> None:
+    def twist(kind: int | str, answer: Answer) -> Answer | None:
+        if kind != SYNC:
+            return answer
+        host.files.clear()
+        return None
+
+    host.twist = twist
+    writer = files.create("/x/file")
+    writer.write_at(0, CONTENT)
+    for _ in range(2):
+        with pytest.raises(ImgmoveError) as caught:
+            writer.commit()
+    assert "no such file" in caught.value.message
+    assert host.files == {}
+
+
+def test_content_that_is_confirmed_and_not_there_is_found_out(host: MemoryHost, files: RemoteFiles) -> None:
+    writer = files.create("/x/file")
+
+    def twist(kind: int | str, answer: Answer) -> Answer:
+        if kind == SYNC:
+            del next(iter(host.files.values())).content[1:]
+        return answer
+
+    host.twist = twist
+    writer.write_at(0, CONTENT)
+    with pytest.raises(ServerRefused, match=f"/x/file: 1 of {len(CONTENT)} bytes lie there"):
+        writer.commit()
+    writer.abort()
+    assert host.files == {}
+
+
+@pytest.mark.parametrize("size", [0, 1, 10**6, 2**63, 2**64 - 1])
+def test_sizes_that_are_not_true(host: MemoryHost, files: RemoteFiles, size: int) -> None:
+    host.files["/file"] = StoredFile(bytearray(CONTENT))
+    say(host, FSTAT, (ATTRS, attributes(size)))
+    reader = files.open("/file")
+    found = reader.read()
+    # Some was asked for before the size was known; whoever reads has the true one, and a digest.
+    assert found == CONTENT[: max(size, len(found))]
+    reader.close()
+    assert files.read_at("/file", 3, 10) == CONTENT[3:13]
+    # What is not there is not asked for up to where the host says that it ends.
+    assert host.requests.count(ASK_READ) < 200
+
+
+@pytest.mark.parametrize("size", [0, 1, 1000])
+def test_content_in_other_pieces_than_asked_for(host: MemoryHost, files: RemoteFiles, size: int) -> None:
+    host.files["/file"] = StoredFile(bytearray(CONTENT[:10_000]))
+    host.twist = lambda _, answer: (DATA, packed(answer[1][4 : 4 + size])) if answer[0] == DATA else answer
+    reader = files.open("/file")
+    assert reader.read() == (CONTENT[:10_000] if size else b"")
+    reader.close()
+
+
+def test_more_content_than_asked_for(host: MemoryHost, files: RemoteFiles) -> None:
+    host.files["/file"] = StoredFile(bytearray(CONTENT))
+    say(host, ASK_READ, (DATA, packed(bytes(300_000))))
+    with pytest.raises(NetworkError, match="more of /file than was asked for"):
+        files.open("/file").read()
+
+
+@pytest.mark.parametrize("name", [".imgmove-x.1-a.sent", ".imgmove-x.key.partial", ".imgmove-index.lock"])
+def test_what_killed_runs_left_goes_however_short_a_run_is(host: MemoryHost, name: str) -> None:
+    long_ago, just_now = int(time.time()) - 8 * 24 * 3600, int(time.time()) - 3600
+    for modified, is_left in ((long_ago, False), (just_now, True)):
+        host.files = {f"/x/{name}": StoredFile(modified=modified), "/x/other": StoredFile(modified=1)}
+        connection: Any = host
+        files = RemoteFiles(connection, far=1000.0)
+        files.write("/x/file", b"content")
+        files.close()
+        assert sorted(host.files) == sorted([*([f"/x/{name}"] if is_left else []), "/x/file", "/x/other"])
+
+
+def test_names_that_lead_elsewhere_are_not_followed(host: MemoryHost, files: RemoteFiles) -> None:
+    host.files["/x/file"] = StoredFile()
+    entries = b"".join(packed(name) + packed(b"") + attributes(1, modified=1) for name in (b"../up", b"a/b", b"good"))
+    answers = iter([(NAME, (3).to_bytes(4) + entries)])
+    host.twist = lambda kind, answer: next(answers, answer) if kind == READDIR else answer
+    assert files.list("/x") == ["good"]
