@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from imgmove.errors import AccessDenied, ImgmoveError, LocalError, NetworkError, ServerRefused
 from imgmove.ports import ByteStream
 from imgmove.wire.ssh import SshConnection
-from imgmove.wire.ssh.connection import RemoteListener
+from imgmove.wire.ssh.listener import RemoteListener
 from imgmove.wire.ssh.streams import RemoteProcess
 
 _NOT_FOUND = 127

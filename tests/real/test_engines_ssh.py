@@ -19,7 +19,7 @@ from imgmove.errors import AccessDenied, ImgmoveError, NotFound
 from imgmove.settings import Settings
 from imgmove.wire.files import LocalFiles
 from imgmove.wire.ssh import SshConnection
-from imgmove.wire.ssh.connection import RemoteListener
+from imgmove.wire.ssh.listener import RemoteListener
 from tests.images import build_image
 from tests.real.counted_link import CountedLink
 from tests.real.engine_fixtures import ADDED, BASE, Listener, allowed, copied, diff_ids_of

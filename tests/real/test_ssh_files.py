@@ -81,15 +81,15 @@ def test_only_what_is_missing_is_moved(sshd: RealSshd, environment: dict[str, st
             assert done.returncode == 0, done.stderr
             return counter.bytes
 
-        far = f"oci+ssh://{host.host}{tmp_path / 'far'}"
-        cost(f"oci:{tmp_path / 'local'}:app:1", f"{far}:app:1")
-        assert cost(f"oci:{tmp_path / 'local'}:app:2", f"{far}:app:2") < missing * 1.03 + (64 << 10)
-        assert cost(f"oci:{tmp_path / 'local'}:app:2", f"{far}:app:2") < 64 << 10
-        if kind == "oci-archive":
-            far = f"oci-archive+ssh://{host.host}{tmp_path / 'far.tar'}"
-            words = [f"oci:{tmp_path / 'local'}:app:{number}" for number in (1, 2)]
+        far = f"{kind}+ssh://{host.host}{tmp_path / 'far'}"
+        first, second = (f"oci:{tmp_path / 'local'}:app:{number}" for number in (1, 2))
+        if kind == "oci":
+            cost(first, f"{far}:app:1")
+            assert cost(second, f"{far}:app:2") < missing * 1.03 + (64 << 10)
+            assert cost(second, f"{far}:app:2") < 64 << 10
+        else:
             whole = sum(len(content) for content in {**one.blobs, **two.blobs}.values())
-            assert cost(*words, far) < whole * 1.03 + (64 << 10)
+            assert cost(first, second, far) < whole * 1.03 + (64 << 10)
         cost(f"{far}:app:1", f"oci:{tmp_path / 'back'}:app:1")
         assert cost(f"{far}:app:2", f"oci:{tmp_path / 'back'}:app:2") < missing * 1.03 + (64 << 10)
         assert cost(f"{far}:app:2", f"oci:{tmp_path / 'back'}:app:2") < 64 << 10

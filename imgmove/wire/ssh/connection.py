@@ -6,18 +6,15 @@ listens on for us (remote forwarding).
 
 from __future__ import annotations
 
-import contextlib
-import queue
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from imgmove.errors import AccessDenied, ImgmoveError, NetworkError
 from imgmove.wire.ssh.buffers import with_chunks
 from imgmove.wire.ssh.errors import ConnectionBroke, printable, translated
+from imgmove.wire.ssh.listener import LOOPBACK, RemoteListener
 from imgmove.wire.ssh.opening import WINDOW, Dialing, open_transport
 from imgmove.wire.ssh.sessions import Sessions
 from imgmove.wire.ssh.streams import RemoteProcess, RemoteStream
@@ -26,8 +23,6 @@ if TYPE_CHECKING:
     import paramiko
 
 _PROHIBITED = 1
-_LOOPBACK = "127.0.0.1"
-_TURN = 0.5
 _PROBE_SECONDS = 5.0
 
 
@@ -150,7 +145,7 @@ class SshConnection:
         import paramiko
 
         def begin(live: paramiko.Transport) -> paramiko.Channel:
-            target, origin = (host, port), (_LOOPBACK, 0)
+            target, origin = (host, port), (LOOPBACK, 0)
             try:
                 return live.open_channel("direct-tcpip", target, origin, window_size=WINDOW, timeout=self.timeout)
             except paramiko.ChannelException as error:
@@ -197,7 +192,7 @@ class SshConnection:
         transport = self._live()
         with translated(self.name):
             try:
-                port = transport.request_port_forward(_LOOPBACK, 0, self._arrived)
+                port = transport.request_port_forward(LOOPBACK, 0, self._arrived)
             except paramiko.SSHException as error:
                 if not transport.is_active():
                     raise
@@ -227,6 +222,12 @@ class SshConnection:
             transport, self._transport = self._transport, None
         if transport is not None:
             transport.close()
+
+    def drop_if_silent(self) -> None:
+        """Ends the connection where the host answers nothing any more, so that whoever goes on doesn't wait for it too."""
+        live = self._transport
+        if live is not None and live.is_active() and not _answers(live, min(self.timeout, _PROBE_SECONDS)):
+            live.close()
 
     @property
     def is_alive(self) -> bool:
@@ -262,59 +263,3 @@ def _answers(transport: paramiko.Transport, seconds: float) -> bool:
     except (paramiko.SSHException, EOFError, OSError):
         return False
     return True
-
-
-class RemoteListener:
-    """A port of the other host's loopback address. A context manager; for many threads.
-
-    Attributes:
-        port: the one that the host chose.
-    """
-
-    def __init__(self, transport: paramiko.Transport, port: int, name: str, closed: Callable[[int], None]) -> None:
-        self.port = port
-        self._transport = transport
-        self._name = name
-        self._on_close = closed
-        self._waiting: queue.SimpleQueue[paramiko.Channel] = queue.SimpleQueue()
-        self._is_closed = False
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def arrived(self, channel: paramiko.Channel) -> None:
-        """Somebody connected."""
-        self._waiting.put(channel)
-
-    def accept(self, timeout: float) -> RemoteStream | None:
-        """The next one who connected; None when nobody did in time.
-
-        Raises:
-            NetworkError: nobody can any more, since the connection to the host broke or this was closed.
-        """
-        end = time.monotonic() + timeout
-        while True:
-            if self._is_closed or not self._transport.is_active():
-                raise ConnectionBroke(f"the connection to {self._name} broke")
-            left = end - time.monotonic()
-            with contextlib.suppress(queue.Empty):
-                # In short turns, as nobody wakes us when the connection breaks.
-                return RemoteStream(self._waiting.get(timeout=max(0.0, min(_TURN, left))), self._name)
-            if left <= _TURN:
-                return None
-
-    def close(self) -> None:
-        """Stops listening; what was accepted goes on. Safe to call twice."""
-        if self._is_closed:
-            return
-        self._is_closed = True
-        self._on_close(self.port)
-        with contextlib.suppress(Exception):
-            # paramiko's own way would forget the handler of all other listeners too.
-            if self._transport.is_active():
-                self._transport.global_request("cancel-tcpip-forward", (_LOOPBACK, self.port), wait=True)

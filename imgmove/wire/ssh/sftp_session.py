@@ -55,6 +55,7 @@ class SftpSession:
 
     def __init__(self, connection: SshConnection, *, patience: float | None = None) -> None:
         self.name = connection.name
+        self._connection = connection
         self._patience = connection.timeout
         self._stream = _subsystem(connection, patience)
         self._sending = threading.Lock()
@@ -190,7 +191,10 @@ class SftpSession:
             try:
                 data = self._stream.recv(size)
             except NetworkError as error:
-                if not isinstance(error.__cause__, TimeoutError) or self._is_stalled():
+                if not isinstance(error.__cause__, TimeoutError):
+                    raise
+                if self._is_stalled():
+                    self._connection.drop_if_silent()
                     raise
             else:
                 self._last_sign = time.monotonic()

@@ -83,6 +83,9 @@ class MemoryHost:
         channel: Any = FakeChannel(here)
         return RemoteStream(channel, self.name)
 
+    def drop_if_silent(self) -> None:
+        """It is never silent."""
+
     def _serve(self, there: socket.socket) -> None:
         session = _Session(self)
         with contextlib.suppress(OSError), there, there.makefile("rb") as file:

@@ -53,10 +53,11 @@ class FakeChannel:
 class FakeConnection:
     """A host with one SFTP server, which answers as it is told."""
 
-    name, is_alive = "edge", True
+    name = "edge"
 
     def __init__(self, reply: Reply, greeting: bytes, timeout: float) -> None:
         self.timeout = timeout
+        self.is_alive = True
         self._here, self._there = socket.socketpair()
         self._reply = reply
         self._greeting = greeting
@@ -65,6 +66,9 @@ class FakeConnection:
     def open_session(self, _window: int = 0, *, patience: float | None = None) -> RemoteStream:
         channel: Any = FakeChannel(self._here)
         return RemoteStream(channel, self.name)
+
+    def drop_if_silent(self) -> None:
+        self.is_alive = False
 
     def _serve(self) -> None:
         with contextlib.suppress(OSError), self._there, self._there.makefile("rb") as file:
