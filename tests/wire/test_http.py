@@ -52,8 +52,11 @@ def answering(*answers: bytes, context: ssl.SSLContext | None = None) -> Iterato
     try:
         yield f"127.0.0.1:{listener.getsockname()[1]}", received
     finally:
-        listener.close()
+        # Whoever waits for one more is done.
+        with suppress(OSError):
+            listener.shutdown(socket.SHUT_RDWR)
         thread.join(10)
+        listener.close()
 
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello"
@@ -222,13 +225,14 @@ def test_any_challenge(text: str) -> None:
 def closing_after(*answers_each: int) -> Iterator[tuple[str, list[int]]]:
     """A server that answers so many requests on each connection and then closes it without a word."""
     served: list[int] = []
-    listener = socket.create_server(("127.0.0.1", 0))
+    sockets = [listener := socket.create_server(("127.0.0.1", 0))]
     listener.settimeout(10)
 
     def serve() -> None:
         for most in answers_each:
             with suppress(OSError):
                 connection, _ = listener.accept()
+                sockets.append(connection)
                 with connection:
                     connection.settimeout(5)
                     served.append(0)
@@ -244,8 +248,12 @@ def closing_after(*answers_each: int) -> Iterator[tuple[str, list[int]]]:
     try:
         yield f"127.0.0.1:{listener.getsockname()[1]}", served
     finally:
-        listener.close()
+        # Whoever waits at one of them is done.
+        for each in sockets:
+            with suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
         thread.join(10)
+        listener.close()
 
 
 def test_a_connection_that_was_closed_while_idle_costs_nothing(client: HttpClient) -> None:
