@@ -21,7 +21,7 @@ import pytest
 from imgmove.endpoints.layout import Layout
 from imgmove.wire.files import LocalFiles
 from imgmove.wire.files.remote import RemoteFiles
-from imgmove.wire.files.remote_streams import IN_FLIGHT
+from imgmove.wire.files.remote_flows import IN_FLIGHT
 from imgmove.wire.ssh import Sftp, SshHosts
 from imgmove.wire.ssh.sftp_session import Answer
 from tests.images import BuiltImage, build_image

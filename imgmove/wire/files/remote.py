@@ -6,30 +6,24 @@ import contextlib
 import os
 import posixpath
 import socket
-import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 from imgmove.errors import ImgmoveError, NetworkError, NotFound, ServerRefused, UsageError
 from imgmove.ports import FilePart, FileStatus, FileWriter, Reader
+from imgmove.wire.files.remote_flows import IN_FLIGHT, Flows
 from imgmove.wire.files.remote_hashing import hash_there
 from imgmove.wire.files.remote_lanes import FAR, Lanes
+from imgmove.wire.files.remote_leftovers import Leftovers
 from imgmove.wire.files.remote_lock import LOCK_ENDING, STALE, RemoteLocks
-from imgmove.wire.files.remote_streams import IN_FLIGHT, RemoteReader, RemoteWriter
+from imgmove.wire.files.remote_reader import RemoteReader
+from imgmove.wire.files.remote_writer import RemoteWriter
 from imgmove.wire.files.writers import TEMPORARY, lasting_name
 from imgmove.wire.ssh import SftpFailure, SshConnection
 
 Result = TypeVar("Result")
 
-_SENT = ".sent"
-"""How temporary names end; not as local ones do, which whoever works on that host may sweep away."""
-
-_PARTIAL = ".partial"
 _ATTEMPTS = 3
-_DAY = 24 * 3600
-_KEPT_DAYS = 7
-_SWEEP_SECONDS = 1.0
 
 
 class RemoteFiles:
@@ -55,12 +49,10 @@ class RemoteFiles:
     ) -> None:
         self.name = connection.name
         self.lanes = Lanes(connection, far)
+        self.flows = Flows()
         self._connection = connection
-        self._guard = threading.Lock()
-        self._flows = 0
-        self._begun: set[str] = set()
         self._folders: set[str] = set()
-        self._swept: dict[str, threading.Thread] = {}
+        self._leftovers = Leftovers(self.lanes.first)
         self._locks = RemoteLocks(self.lanes.first, f"{socket.gethostname()} {os.getpid()}", note, stale)
 
     # --- reading
@@ -148,12 +140,8 @@ class RemoteFiles:
             AccessDenied, ServerRefused: it can't be made, or would take the place of a device or pipe.
         """
         path = self._checked(path)
-        folder, name = posixpath.split(path)
-        unique = f"{os.getpid()}-{os.urandom(6).hex()}{_SENT}"
-        temporary = posixpath.join(folder, f"{TEMPORARY}{name[:120]}.{unique}")
-        with self._guard:
-            self._begun.add(temporary)
-        return RemoteWriter(self, path, temporary, lambda: self._ended(temporary))
+        temporary = self._leftovers.begin(path)
+        return RemoteWriter(self, path, temporary, lambda: self._leftovers.ended(temporary))
 
     def resume(self, path: str, key: str) -> FileWriter:
         """Goes on with a file that an earlier run of the same purpose left unfinished, or begins it.
@@ -179,14 +167,7 @@ class RemoteFiles:
 
     def forget_others(self, path: str, key: str) -> None:
         """Removes what earlier runs began for the same path under other keys, unless somebody is at it."""
-        folder, name = posixpath.split(_plain(path))
-        start = f"{TEMPORARY}{name[:120]}."
-        names = {item for item, _ in self._again(lambda: list(self.lanes.first().list(folder or ".")))}
-        for item in names:
-            other = item.removeprefix(start).removesuffix(_PARTIAL)
-            is_for_path = item.startswith(start) and item.endswith(_PARTIAL) and "." not in other
-            if is_for_path and other.partition("-")[0] != key and f"{item}{LOCK_ENDING}" not in names:
-                self.remove(posixpath.join(folder, item))
+        self._again(lambda: self._leftovers.forget_others(_plain(path), key))
 
     def remove(self, path: str) -> None:
         """Removes a file, if it is there."""
@@ -217,33 +198,11 @@ class RemoteFiles:
         """Removes every file that was begun and not committed, but for those that a later run can go on with."""
         if self.lanes.is_closed:
             return
-        with self._guard:
-            left = list(self._begun)
-            sweeps = list(self._swept.values())
-        for sweep in sweeps:
-            sweep.join(_SWEEP_SECONDS)
-        with contextlib.suppress(ImgmoveError):
-            for temporary in left:
-                with contextlib.suppress(NotFound):
-                    self.lanes.first().remove(temporary)
+        self._leftovers.close()
         self._locks.close()
         self.lanes.close()
 
     # --- for the streams
-
-    def share(self) -> int:
-        """Bytes that one transfer may have under way, so that all together stay within what a process may take."""
-        return max(IN_FLIGHT // 32, min(IN_FLIGHT, 2 * IN_FLIGHT // max(1, self._flows)))
-
-    def flow_began(self) -> None:
-        """A transfer shares the memory from now on."""
-        with self._guard:
-            self._flows += 1
-
-    def flow_ended(self) -> None:
-        """It doesn't any more."""
-        with self._guard:
-            self._flows -= 1
 
     def explained(self, path: str, error: SftpFailure | None = None) -> ImgmoveError:
         """The reason of a failure that the host did not give: a full disk is the likely one."""
@@ -275,27 +234,8 @@ class RemoteFiles:
             raise ServerRefused(f"{self.name}: {path}: it is a device or pipe, not a file")
         if is_link:
             path = self._again(lambda: self.lanes.first().real_path(path))
-        folder = posixpath.dirname(path)
-        with self._guard:
-            if folder not in self._swept:
-                sweep = threading.Thread(target=self._sweep, args=(folder,), name="imgmove-sweep", daemon=True)
-                self._swept[folder] = sweep
-                sweep.start()
+        self._leftovers.sweep(posixpath.dirname(path))
         return path
-
-    def _sweep(self, folder: str) -> None:
-        """Removes what killed runs left in a folder; nobody waits for it, nor for what goes wrong with it."""
-        with contextlib.suppress(ImgmoveError):
-            for name, status in list(self.lanes.first().list(folder or ".")):
-                days = (time.time() - status.modified) / _DAY
-                is_left = name.endswith(_SENT) and days > 1
-                is_old = name.endswith((_PARTIAL, LOCK_ENDING)) and days > _KEPT_DAYS
-                if name.startswith(TEMPORARY) and (is_left or is_old):
-                    self.remove(posixpath.join(folder, name))
-
-    def _ended(self, temporary: str) -> None:
-        with self._guard:
-            self._begun.discard(temporary)
 
     def _again(self, ask: Callable[[], Result]) -> Result:
         """Asks once more over a new connection when one broke; for what may be asked twice."""

@@ -129,15 +129,16 @@ class LocalWriter:
 
 def temporary_name(path: str) -> str:
     """A name for a file of one run alone."""
-    return _beside(path, f"{os.getpid()}-{os.urandom(6).hex()}{_WHILE_ONE_RUNS}")
+    return beside(path, f"{os.getpid()}-{os.urandom(6).hex()}{_WHILE_ONE_RUNS}")
 
 
 def lasting_name(path: str, key: str) -> str:
     """A name for a file that later runs go on with; ``key`` tells what it is going to hold."""
-    return _beside(path, f"{key}{_FOR_LATER_RUNS}")
+    return beside(path, f"{key}{_FOR_LATER_RUNS}")
 
 
-def _beside(path: str, ending: str) -> str:
+def beside(path: str, ending: str) -> str:
+    """A temporary name in the folder of a final one, which may be long."""
     folder, name = os.path.split(path)
     # Cut, so that a long final name does not make the temporary one too long.
     start = os.fsdecode(os.fsencode(name)[:_LONGEST_NAME])
@@ -187,7 +188,7 @@ def sweep(folder: str) -> None:
 def sweep_others(path: str, key: str) -> None:
     """Removes what was begun for the same path with another content in mind."""
     folder = os.path.dirname(path)
-    start = os.path.basename(_beside(path, ""))
+    start = os.path.basename(beside(path, ""))
     for name in _names(folder):
         other = name.removeprefix(start).removesuffix(_FOR_LATER_RUNS)
         is_for_path = len(start) + len(other) + len(_FOR_LATER_RUNS) == len(name) and "." not in other

@@ -157,3 +157,13 @@ def test_names_that_lead_elsewhere_are_not_followed(host: MemoryHost, files: Rem
     answers = iter([(NAME, (3).to_bytes(4) + entries)])
     host.twist = lambda kind, answer: next(answers, answer) if kind == READDIR else answer
     assert files.list("/x") == ["good"]
+
+
+def test_long_names_have_temporary_ones_all_the_same(host: MemoryHost, files: RemoteFiles) -> None:
+    path = f"/x/{'é' * 120}"
+    files.resume(path, "one").keep()
+    writer = files.create(path)
+    assert [len(name.encode()) < 255 for name in host.files] == [True, True]
+    writer.abort()
+    files.forget_others(path, "two")
+    assert host.files == {}

@@ -1,4 +1,4 @@
-"""Content on its way from and to another host: several requests under way, as many as are worth it and no more."""
+"""Content on its way to another host: several requests under way, each kept until the host says that it is done."""
 
 from __future__ import annotations
 
@@ -11,116 +11,13 @@ from typing import TYPE_CHECKING
 
 from imgmove.errors import ImgmoveError, NetworkError, NotFound, ServerRefused
 from imgmove.wire.files.early_sync import EarlySync
+from imgmove.wire.files.remote_flows import WIDE_FROM
 from imgmove.wire.files.remote_lanes import SpreadFile
 from imgmove.wire.ssh.sftp import CREATE, READ, WRITE, Sftp
 from imgmove.wire.ssh.sftp_session import Answer, SftpFailure
 
 if TYPE_CHECKING:
     from imgmove.wire.files.remote import RemoteFiles
-
-IN_FLIGHT = 8 << 20
-"""Bytes of one transfer that may be under way at a time, at most."""
-
-_FIRST = 4
-"""Requests to begin reading with."""
-
-_WIDE_FROM = 1 << 20
-"""Bytes from which a transfer is worth more than one session."""
-
-_FOREVER = 1 << 62
-
-
-class RemoteReader:
-    """A file that is read ahead, from where it stands to where it is to end. For one thread.
-
-    Args:
-        files: the host.
-        size: bytes that are wanted; None for all that there are.
-    """
-
-    def __init__(self, files: RemoteFiles, path: str, offset: int, size: int | None) -> None:
-        self._files = files
-        self._path = path
-        self._file = SpreadFile(files.lanes, path, READ)
-        self._start = self._asked = offset
-        self._end = offset + size if size is not None else _FOREVER
-        self._under_way: deque[_Request] = deque()
-        self._ready = b""
-        self._depth = _FIRST
-        self._is_open = False
-
-    def begin(self) -> None:
-        """Opens the file, asks for its beginning and learns where it ends."""
-        lane, handle = self._file.first()
-        self._files.flow_began()
-        self._is_open = True
-        size = lane.ask_size(handle)
-        self._ask()
-        self._end = min(self._end, lane.size(size, self._path))
-
-    def read(self, size: int = -1, /) -> bytes:
-        """The next bytes."""
-        if size < 0:
-            return b"".join(iter(lambda: self.read(1 << 20), b""))
-        if not self._ready and size:
-            self._ask()
-            if not self._under_way:
-                return b""
-            self._ready = self._next()
-            self._depth += 1
-            self._ask()
-        data, self._ready = self._ready[:size], self._ready[size:]
-        return data
-
-    def close(self) -> None:
-        """Gives back what it holds; safe to call twice."""
-        self._file.close()
-        if self._is_open:
-            self._is_open = False
-            self._files.flow_ended()
-
-    def _ask(self) -> None:
-        """Asks for what lies ahead; the more, the longer somebody goes on reading."""
-        share = self._files.share()
-        while self._asked < self._end and len(self._under_way) < self._depth:
-            is_wide = self._asked - self._start >= _WIDE_FROM
-            lane, handle = self._file.quietest() if is_wide else self._file.first()
-            size = min(lane.largest, self._end - self._asked)
-            if self._under_way and (len(self._under_way) + 1) * size > share:
-                self._depth = len(self._under_way)
-                return
-            self._under_way.append(_Request(lane, self._asked, size, lane.read(handle, self._asked, size)))
-            self._file.began(lane, size)
-            self._asked += size
-
-    def _next(self) -> bytes:
-        """What comes next; all that was asked for, or as much as there is."""
-        request = self._under_way.popleft()
-        data = request.lane.content(request.answer, request.size, self._path)
-        self._file.ended(request.lane, request.size)
-        end = min(self._end, request.offset + request.size)
-        parts, position = [data], request.offset + len(data)
-        while data and position < end:
-            # The host gave less than was asked for, which is its right.
-            lane, handle = self._file.first()
-            data = lane.content(lane.read(handle, position, end - position), end - position, self._path)
-            parts.append(data)
-            position += len(data)
-        if not data:
-            # The file has become shorter, so nothing of what lies behind it can be had.
-            self._under_way.clear()
-            self._end = self._asked = position
-        return b"".join(parts)
-
-
-@dataclass(frozen=True, slots=True)
-class _Request:
-    """Bytes that were asked for."""
-
-    lane: Sftp
-    offset: int
-    size: int
-    answer: Answer
 
 
 @dataclass
@@ -161,7 +58,7 @@ class RemoteWriter:
         self._sent = 0
         self._is_open = True
         self._early = EarlySync(self._sync_aside)
-        files.flow_began()
+        files.flows.began()
         try:
             lane = files.lanes.first()
             # Before the answer to it is there the file is opened, as the way may be long.
@@ -170,7 +67,7 @@ class RemoteWriter:
             if status is not None and (found := lane.found(status, temporary)) is not None:
                 self.size = found.size
         except BaseException:
-            files.flow_ended()
+            files.flows.ended()
             raise
 
     def write_at(self, offset: int, data: bytes) -> None:
@@ -184,7 +81,7 @@ class RemoteWriter:
             # In equal parts: where small ones alternate with large ones, some sessions would get all the large ones.
             size = -(-len(view) // -(-len(view) // largest)) if view else 0
             while view:
-                while self._flying and self._flying + size > self._files.share():
+                while self._flying and self._flying + size > self._files.flows.share():
                     self._settle()
                 piece = _Piece(offset, view[:size])
                 # Among the pieces before it is sent: whatever happens, it is not forgotten.
@@ -255,7 +152,7 @@ class RemoteWriter:
 
     def _send(self, piece: _Piece) -> None:
         piece.lane, piece.answer = None, None
-        lane, handle = self._opened() if self._sent < _WIDE_FROM else self._file.quietest()
+        lane, handle = self._opened() if self._sent < WIDE_FROM else self._file.quietest()
         piece.answer = lane.write(handle, piece.offset, piece.data)
         piece.lane = lane
         self._file.began(lane, len(piece.data))
@@ -329,6 +226,6 @@ class RemoteWriter:
     def _close(self, *, is_sure: bool = True) -> None:
         self._is_open = False
         self._file.close()
-        self._files.flow_ended()
+        self._files.flows.ended()
         if is_sure:
             self._on_close()
