@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import os
-import posixpath
-import shutil
 import stat
 import sys
-import tempfile
 from collections.abc import Callable, Collection, Sequence
 from contextlib import closing
-from dataclasses import replace
 from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
-from imgmove.errors import ImgmoveError, LocalError, NotFound, UsageError
+from imgmove.endpoints import places
+from imgmove.endpoints.hosts import Hosts
+from imgmove.endpoints.temporary import Temporary
+from imgmove.errors import ImgmoveError, UsageError
 from imgmove.model.location import (
     ArchiveLocation,
     BundleLocation,
     EngineLocation,
     LayoutLocation,
     Location,
-    PathLocation,
     PipeLocation,
     RegistryLocation,
     SshHost,
@@ -28,9 +26,7 @@ from imgmove.model.location import (
 )
 from imgmove.ports import (
     Destination,
-    Files,
     FileWriter,
-    Machine,
     Note,
     Observer,
     PullingDestination,
@@ -40,7 +36,6 @@ from imgmove.ports import (
     Source,
 )
 from imgmove.settings import Settings
-from imgmove.wire.files import LocalFiles
 
 if TYPE_CHECKING:
     from imgmove.endpoints.bundle import Bundle, BundleFile, BundleOptions, BundleStream
@@ -49,11 +44,8 @@ if TYPE_CHECKING:
     from imgmove.endpoints.registry import Registries
     from imgmove.endpoints.rootfs import Rootfs
     from imgmove.engine.run import Run
-    from imgmove.wire.files.remote import RemoteFiles
-    from imgmove.wire.ssh import SshHosts
 
 Endpoint = TypeVar("Endpoint")
-_SPOOL_BLOCK = 1 << 20
 
 
 class Endpoints:
@@ -74,16 +66,14 @@ class Endpoints:
         observer: Observer | None = None,
     ) -> None:
         self._settings = settings
-        self._observer = observer or Silence()
+        noted = observer or Silence()
         self._stdin = stdin
         self._stdout = stdout
-        self._files = LocalFiles()
+        self._hosts = Hosts(settings, lambda text: noted.on(Note(text)))
+        self._files = self._hosts.here
+        self._temporary = Temporary()
         self._opened: dict[tuple[str, str], Source | Destination | PullingDestination] = {}
         self._engines: Engines | None = None
-        self._registries: dict[str, Registries] = {}
-        self._remote_files: dict[str, RemoteFiles] = {}
-        self._ssh: SshHosts | None = None
-        self._temporary: list[str] = []
 
     # --- what a path is
 
@@ -94,32 +84,9 @@ class Endpoints:
             NotFound: nothing does.
             UsageError: something does, but it is neither a layout nor an archive.
         """
-        _refuse_containers(location)
-        if isinstance(location, EngineLocation) and not location.name:
-            raise UsageError(f"{location} names no image", hint=f"write {location.engine}:NAME")
         if isinstance(location, PipeLocation) and self._stdin is None and _is_stdin_a_file():
             return ArchiveLocation("archive", "/dev/stdin")
-        if not isinstance(location, PathLocation):
-            return location
-        path = os.path.expanduser(location.path)
-        if self._files.status(path) is None:
-            raise NotFound(f"{location.path}: no such file or folder").on("source")
-        return self._seen(path)
-
-    def _seen(self, path: str) -> Location:
-        from imgmove.endpoints.archive import looks_like_archive
-        from imgmove.endpoints.bundle import is_bundle
-        from imgmove.endpoints.layout import looks_like_layout
-
-        if os.path.isdir(path):
-            if looks_like_layout(self._files, path):
-                return LayoutLocation(path)
-            raise UsageError(f"{path} is a folder, but not an OCI layout").on("source")
-        if is_bundle(self._files, path):
-            return BundleLocation(path)
-        if looks_like_archive(self._files, path):
-            return ArchiveLocation("archive", path)
-        raise UsageError(f"{path} is not an image archive").on("source")
+        return places.looked_up(location, self._files)
 
     def shaped(self, location: Location) -> Location:
         """A destination location with nothing left to decide: a path's suffix says what is written.
@@ -127,12 +94,7 @@ class Endpoints:
         Raises:
             UsageError: it is a container, which is no place for images.
         """
-        _refuse_containers(location)
-        if not isinstance(location, PathLocation):
-            return location
-        path = os.path.expanduser(location.path)
-        is_archive = archive_suffix(path) is not None and not os.path.isdir(path)
-        return ArchiveLocation("archive", path) if is_archive else LayoutLocation(path)
+        return places.shaped(location)
 
     # --- opening
 
@@ -145,7 +107,7 @@ class Endpoints:
         """
         # Docker and podman hand out images one by one.
         is_saved = isinstance(location, EngineLocation) and location.engine != "containerd"
-        place = str(location) if is_saved else _place(location)
+        place = str(location) if is_saved else places.place_of(location)
         return self._once(("source", place), lambda: self._open_source(location))
 
     def kept(self, source: Source) -> Source:
@@ -160,7 +122,7 @@ class Endpoints:
         Raises:
             ImgmoveError: it can't be written.
         """
-        return self._once(("destination", _place(location)), lambda: self._open_destination(location))
+        return self._once(("destination", places.place_of(location)), lambda: self._open_destination(location))
 
     def bundle(self, paths: Sequence[str]) -> Bundle:
         """Opens a bundle to read, anew each time: its file, or its volumes in any order."""
@@ -190,7 +152,7 @@ class Endpoints:
     def spooled(self, location: Location) -> ArchiveLocation:
         """Copies a pipe into a temporary file that goes away with this, and says where that is."""
         what = "the pipe's" if isinstance(location, PipeLocation) else f"{location}'s"
-        return ArchiveLocation("archive", self._kept_in_file(self._stream(location), what))
+        return ArchiveLocation("archive", self._temporary.file(self._stream(location), what))
 
     def thinned(self, location: EngineLocation, save: ThinSave, layers: Collection[SavedLayer]) -> None:
         """Opens an engine's image without layers that nobody is going to read; it is the source from then on."""
@@ -198,22 +160,9 @@ class Endpoints:
         from imgmove.wire import codec
 
         with closing(save.without(layers)) as stream:
-            path = self._kept_in_file(codec.decompressing(stream, "gzip"), f"{location}'s")
+            path = self._temporary.file(codec.decompressing(stream, "gzip"), f"{location}'s")
         left_out = frozenset(layer.diff_id for layer in layers)
         self._once(("source", str(location)), lambda: open_archive(self._files, path, left_out))
-
-    def _kept_in_file(self, stream: BinaryIO | Reader, what: str) -> str:
-        try:
-            descriptor, path = tempfile.mkstemp(prefix="imgmove-", suffix=".tar")
-            self._temporary.append(path)
-            with os.fdopen(descriptor, "wb") as file:
-                shutil.copyfileobj(stream, file, _SPOOL_BLOCK)
-        except OSError as error:
-            raise LocalError(
-                f"{what} content can't be kept in a temporary file: {error.strerror}",
-                hint="TMPDIR says where there is room",
-            ) from error
-        return path
 
     def container(self, location: EngineLocation) -> Reader:
         """Opens the root file system of a container: one tar, as the engine sends it.
@@ -241,21 +190,14 @@ class Endpoints:
         if self._engines is None:
             from imgmove.endpoints.engines import Engines
 
-            self._engines = Engines(self._settings, self._machine)
+            self._engines = Engines(self._settings, self._hosts.machine)
         return self._engines
 
     def scratch(self) -> Layout:
         """A layout in a temporary folder that goes away with this."""
         from imgmove.endpoints.layout import Layout
 
-        try:
-            path = tempfile.mkdtemp(prefix="imgmove-")
-        except OSError as error:
-            raise LocalError(
-                f"no temporary folder can be made: {error.strerror}", hint="TMPDIR says where there is room"
-            ) from error
-        self._temporary.append(path)
-        return Layout.writable(self._files, path)
+        return Layout.writable(self._files, self._temporary.folder())
 
     def new_file(self, path: str) -> FileWriter:
         """Begins a file that appears when it is committed, and goes away with this otherwise."""
@@ -292,45 +234,7 @@ class Endpoints:
 
     def registries_behind(self, carrier: SshHost | None) -> Registries:
         """The registries that another host reaches for us; those that are reached from here for None."""
-        key = str(carrier or "")
-        if key not in self._registries:
-            from imgmove.endpoints.registry import Registries
-
-            dial = self.ssh.connection(carrier).connect_tcp if carrier else None
-            self._registries[key] = Registries(self._settings, dial)
-        return self._registries[key]
-
-    def _files_of(self, carrier: SshHost | None) -> Files:
-        if carrier is None:
-            return self._files
-        key = str(carrier)
-        if key not in self._remote_files:
-            from imgmove.wire.files.remote import RemoteFiles
-
-            self._remote_files[key] = RemoteFiles(self.ssh.connection(carrier), self._noted)
-        return self._remote_files[key]
-
-    def _noted(self, text: str) -> None:
-        self._observer.on(Note(text))
-
-    def _machine(self, carrier: SshHost) -> Machine:
-        from imgmove.wire.remote_machine import RemoteMachine
-
-        return RemoteMachine(self.ssh.connection(carrier))
-
-    @property
-    def ssh(self) -> SshHosts:
-        """The hosts that this command reaches over SSH.
-
-        Raises:
-            ConfigError: a file that was named for it is not there.
-        """
-        if self._ssh is None:
-            from imgmove.wire.ssh import SshHosts
-
-            ask = self._settings.ssh.ask
-            self._ssh = SshHosts(self._settings.ssh_access, ask, self._noted)
-        return self._ssh
+        return self._hosts.registries(carrier)
 
     def close(self) -> None:
         """Closes everything; archives that were not finished leave nothing behind."""
@@ -339,16 +243,8 @@ class Endpoints:
         self._opened.clear()
         if self._engines is not None:
             self._engines.close()
-        for registries in self._registries.values():
-            registries.close()
-        self._files.close()
-        for files in self._remote_files.values():
-            files.close()
-        if self._ssh is not None:
-            self._ssh.close()
-        for path in self._temporary:
-            shutil.rmtree(path, ignore_errors=True) if os.path.isdir(path) else os.unlink(path)
-        self._temporary.clear()
+        self._hosts.close()
+        self._temporary.close()
 
     def _once(self, key: tuple[str, str], make: Callable[[], Endpoint]) -> Endpoint:
         if key not in self._opened:
@@ -365,11 +261,11 @@ class Endpoints:
             case LayoutLocation():
                 from imgmove.endpoints.layout import Layout
 
-                return Layout.existing(self._files_of(location.carrier), location.path)
+                return Layout.existing(self._hosts.files(location.carrier), location.path)
             case ArchiveLocation():
                 from imgmove.endpoints.archive import open_archive
 
-                return open_archive(self._files_of(location.carrier), location.path)
+                return open_archive(self._hosts.files(location.carrier), location.path)
             case EngineLocation(engine="containerd"):
                 return self.engines.containerd(location)
             case EngineLocation():
@@ -391,12 +287,12 @@ class Endpoints:
             case LayoutLocation():
                 from imgmove.endpoints.layout import Layout
 
-                return Layout.writable(self._files_of(location.carrier), location.path)
+                return Layout.writable(self._hosts.files(location.carrier), location.path)
             case ArchiveLocation():
                 from imgmove.endpoints.archive import new_archive
 
                 compression = archive_suffix(location.path) or "none"
-                return new_archive(self._files_of(location.carrier), location.path, compression)
+                return new_archive(self._hosts.files(location.carrier), location.path, compression)
             case BundleLocation():
                 from imgmove.endpoints.bundle import BundleFile
 
@@ -406,27 +302,6 @@ class Endpoints:
 
                 return ArchiveStream(self._stdout or sys.stdout.buffer)
         raise UsageError(f"{location} can't be written to")
-
-
-def _place(location: Location) -> str:
-    """The same text for locations that one endpoint serves: names and digests do not matter."""
-    match location:
-        case RegistryLocation():
-            return f"registry {location.carrier or ''}/{location.reference.name}"
-        case LayoutLocation() | ArchiveLocation():
-            kind = "layout" if isinstance(location, LayoutLocation) else "archive"
-            where = posixpath.normpath(location.path) if location.carrier else os.path.abspath(location.path)
-            return f"{kind} {location.carrier or ''}:{where}"
-        case EngineLocation():
-            return str(replace(location, name="", container=""))
-        case BundleLocation():
-            return f"bundle {os.path.abspath(location.path)}"
-    return str(location)
-
-
-def _refuse_containers(location: Location) -> None:
-    if isinstance(location, EngineLocation) and location.container:
-        raise UsageError(f"{location} is a container, not an image")
 
 
 def _stdin() -> BinaryIO:

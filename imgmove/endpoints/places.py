@@ -1,0 +1,89 @@
+"""What a location comes to: what lies at a path, what a suffix asks for, and which locations one endpoint serves."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+from dataclasses import replace
+
+from imgmove.errors import NotFound, UsageError
+from imgmove.model.location import (
+    ArchiveLocation,
+    BundleLocation,
+    EngineLocation,
+    LayoutLocation,
+    Location,
+    PathLocation,
+    RegistryLocation,
+    archive_suffix,
+)
+from imgmove.ports import Files
+
+
+def looked_up(location: Location, files: Files) -> Location:
+    """A source location with nothing left to find out: a path is what lies there.
+
+    Raises:
+        NotFound: nothing does.
+        UsageError: something does, but it is neither a layout nor an archive.
+    """
+    _refuse_containers(location)
+    if isinstance(location, EngineLocation) and not location.name:
+        raise UsageError(f"{location} names no image", hint=f"write {location.engine}:NAME")
+    if not isinstance(location, PathLocation):
+        return location
+    path = os.path.expanduser(location.path)
+    if files.status(path) is None:
+        raise NotFound(f"{location.path}: no such file or folder").on("source")
+    return _seen(path, files)
+
+
+def _seen(path: str, files: Files) -> Location:
+    from imgmove.endpoints.archive import looks_like_archive
+    from imgmove.endpoints.bundle import is_bundle
+    from imgmove.endpoints.layout import looks_like_layout
+
+    if os.path.isdir(path):
+        if looks_like_layout(files, path):
+            return LayoutLocation(path)
+        raise UsageError(f"{path} is a folder, but not an OCI layout").on("source")
+    if is_bundle(files, path):
+        return BundleLocation(path)
+    if looks_like_archive(files, path):
+        return ArchiveLocation("archive", path)
+    raise UsageError(f"{path} is not an image archive").on("source")
+
+
+def shaped(location: Location) -> Location:
+    """A destination location with nothing left to decide: a path's suffix says what is written.
+
+    Raises:
+        UsageError: it is a container, which is no place for images.
+    """
+    _refuse_containers(location)
+    if not isinstance(location, PathLocation):
+        return location
+    path = os.path.expanduser(location.path)
+    is_archive = archive_suffix(path) is not None and not os.path.isdir(path)
+    return ArchiveLocation("archive", path) if is_archive else LayoutLocation(path)
+
+
+def place_of(location: Location) -> str:
+    """The same text for locations that one endpoint serves: names and digests do not matter."""
+    match location:
+        case RegistryLocation():
+            return f"registry {location.carrier or ''}/{location.reference.name}"
+        case LayoutLocation() | ArchiveLocation():
+            kind = "layout" if isinstance(location, LayoutLocation) else "archive"
+            where = posixpath.normpath(location.path) if location.carrier else os.path.abspath(location.path)
+            return f"{kind} {location.carrier or ''}:{where}"
+        case EngineLocation():
+            return str(replace(location, name="", container=""))
+        case BundleLocation():
+            return f"bundle {os.path.abspath(location.path)}"
+    return str(location)
+
+
+def _refuse_containers(location: Location) -> None:
+    if isinstance(location, EngineLocation) and location.container:
+        raise UsageError(f"{location} is a container, not an image")
