@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import shlex
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -10,11 +11,14 @@ from collections.abc import Callable, Iterator, Sequence
 from imgmove.errors import AccessDenied, ImgmoveError, LocalError, NetworkError, ServerRefused
 from imgmove.ports import ByteStream
 from imgmove.wire.ssh import SshConnection
+from imgmove.wire.ssh.errors import GREETING, printable
 from imgmove.wire.ssh.listener import RemoteListener
 from imgmove.wire.ssh.streams import RemoteProcess
 
 _NOT_FOUND = 127
 _TURN = 0.5
+_HTTP = b"HTTP/"
+_MOST_SHOWN = 200
 _DENIED = ("permission denied", "access denied")
 
 
@@ -24,19 +28,34 @@ class RemoteMachine:
     def __init__(self, connection: SshConnection) -> None:
         self._connection = connection
         self.label = connection.name
+        self._guard = threading.Lock()
+        self._is_quiet = False
 
     def start(self, words: Sequence[str]) -> RemoteCommand:
-        """Starts a program there, through the user's shell."""
-        command = RemoteCommand(self._connection.execute(shlex.join(words)), words[0], self.label)
+        """Starts a program there, through the user's shell.
+
+        Raises:
+            ServerRefused: the shell itself prints something, which nobody could tell from what the program prints.
+        """
+        self._check_quiet()
+        command = RemoteCommand(self._connection.execute(_joined(words)), words[0], self.label)
         # What unpacks gigabytes gives no sign of life; that the host is there the connection itself finds out.
         command.settimeout(None)
         return command
+
+    def _check_quiet(self) -> None:
+        with self._guard:
+            if not self._is_quiet:
+                with self._connection.execute("true") as process:
+                    if said := process.read(_MOST_SHOWN):
+                        raise _disturbed(self.label, said)
+                self._is_quiet = True
 
     def connect(self, path: str) -> ByteStream:
         """Opens docker's socket there: docker's own command passes everything through, whoever may reach it."""
         address = ["-H", f"unix://{path}"] if path else []
         words = ["docker", *address, "system", "dial-stdio"]
-        return DialedStream(RemoteCommand(self._connection.execute(shlex.join(words)), words[0], self.label))
+        return DialedStream(RemoteCommand(self._connection.execute(_joined(words)), words[0], self.label))
 
     @contextlib.contextmanager
     def listening(self, take: Callable[[ByteStream], None]) -> Iterator[int]:
@@ -52,6 +71,11 @@ class RemoteMachine:
         finally:
             listener.close()
             thread.join()
+
+
+def _joined(words: Sequence[str]) -> str:
+    """A command for whatever shell somebody has: between quotes csh looks for ``!``, and fish for backslashes."""
+    return " ".join(re.sub(r"[\\!]", r"'\\\g<0>'", shlex.quote(word)) for word in words)
 
 
 def _accept(listener: RemoteListener, take: Callable[[ByteStream], None]) -> None:
@@ -112,9 +136,18 @@ class RemoteCommand:
             return AccessDenied(text)
         return ServerRefused(text) if status else NetworkError(text)
 
+    def disturbed(self, data: bytes) -> ImgmoveError:
+        """What to say where something else speaks first."""
+        return _disturbed(self._host, data)
+
     def close(self) -> None:
         """Ends it, unless it has ended."""
         self._process.close()
+
+
+def _disturbed(host: str, data: bytes) -> ImgmoveError:
+    said = printable(data[:_MOST_SHOWN].decode("utf-8", "replace"))
+    return ServerRefused(f"{host} greets with: {said}", hint=GREETING)
 
 
 class DialedStream:
@@ -131,9 +164,12 @@ class DialedStream:
     def recv(self, size: int, /) -> bytes:
         """The next bytes; none at the end."""
         data = self._command.read(size)
-        if not data and not self._has_heard:
-            raise self._command.explained()
-        self._has_heard = True
+        if not self._has_heard:
+            if not data:
+                raise self._command.explained()
+            if not data.startswith(_HTTP[: len(data)]):
+                raise self._command.disturbed(data)
+            self._has_heard = True
         return data
 
     def settimeout(self, seconds: float | None, /) -> None:

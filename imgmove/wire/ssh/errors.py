@@ -12,6 +12,9 @@ from imgmove.errors import ImgmoveError, NetworkError, ServerRefused
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
 _LONGEST = 300
 
+GREETING = "whatever its shell prints at the start of a session without a terminal is in the way"
+"""What to do about a host that speaks before the program that was asked for."""
+
 
 class ConnectionBroke(NetworkError):
     """It ended in the middle of something; a new one may do."""

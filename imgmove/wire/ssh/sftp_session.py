@@ -12,7 +12,7 @@ from concurrent.futures import Future
 
 from imgmove.errors import AccessDenied, ImgmoveError, NetworkError, NotFound, ServerRefused
 from imgmove.wire.ssh.connection import SshConnection
-from imgmove.wire.ssh.errors import ConnectionBroke, NoSession, printable, translated
+from imgmove.wire.ssh.errors import GREETING, ConnectionBroke, NoSession, printable, translated
 from imgmove.wire.ssh.sftp_messages import (
     DATA,
     EXTENDED,
@@ -161,7 +161,7 @@ class SftpSession:
         if not _HEAD - 4 <= size <= _LARGEST_ANSWER:
             raise ServerRefused(
                 f"{self.name} sends what is no SFTP",
-                hint="whatever its shell prints at the start of a session without a terminal is in the way",
+                hint=GREETING,
             )
         left = size - _HEAD + 4
         if kind == DATA:
