@@ -88,7 +88,7 @@ class Containerd:
         else:
             record = self._record(name) or self._record(self.full_name(name))
         if record is None:
-            raise no_such_image(self.label, name, [item.name for item in self._records()])
+            raise no_such_image(self.label, name, self.references())
         descriptor = self._described(record.digest, record.media_type)
         if not descriptor.is_index:
             return descriptor
@@ -147,6 +147,10 @@ class Containerd:
         assert manifest.config is not None
         config = read_content(self, manifest.config, _LARGEST_CONFIG)
         return EngineImage(manifest.descriptor.digest, tuple(digests_of_layers(config)))
+
+    def references(self) -> list[str]:
+        """The names of all records."""
+        return [record.name for record in self._records()]
 
     def is_same(self, found: EngineImage, image: Manifest) -> bool:
         """By the manifest's digest."""

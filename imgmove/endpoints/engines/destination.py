@@ -6,13 +6,13 @@ So whatever goes wrong on the way leaves nothing under the names that people use
 from __future__ import annotations
 
 import contextlib
-import secrets
 import threading
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from imgmove.endpoints.engines.shipment import Shipment, diff_ids_of
+from imgmove.endpoints.engines.temporary_names import sweep, temporary_repository
 from imgmove.errors import AccessDenied, ContentError, ImgmoveError, Interrupted, ServerRefused
 from imgmove.model.digest import Digest
 from imgmove.model.manifest import Manifest, read_json_object
@@ -67,6 +67,10 @@ class Engine(Protocol):
         """Whether what is found is this image."""
         ...
 
+    def references(self) -> list[str]:
+        """All that names an image, by tag or by digest."""
+        ...
+
     def held(self, image: Manifest, diff_ids: Sequence[Digest]) -> Collection[Digest]:
         """The blobs of an image that need not be sent."""
         ...
@@ -96,6 +100,7 @@ class EngineDestination:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._lock = threading.Lock()
+        self._is_swept = False
 
     def platform(self) -> Platform:
         """What the engine runs."""
@@ -114,6 +119,7 @@ class EngineDestination:
     def pull(self, image: Manifest, config: bytes, names: Sequence[str], content: Opener) -> Sequence[str]:
         """Takes an image by the cheapest way that works."""
         with self._lock:
+            self._sweep_once()
             diff_ids = diff_ids_of(image, config)
             # Asked anew, as an image before this one may have brought layers that it needs too.
             held = self._engine.held(image, diff_ids)
@@ -136,8 +142,14 @@ class EngineDestination:
         """Closes connections."""
         self._engine.close()
 
+    def _sweep_once(self) -> None:
+        # Before anything is sent, as what was left takes room.
+        if not self._is_swept:
+            self._is_swept = True
+            sweep(self._engine)
+
     def _take(self, way: Way, shipment: Shipment, names: Sequence[str]) -> None:
-        temporary = f"localhost/imgmove-{secrets.token_hex(8)}:incoming"
+        temporary = f"localhost/{temporary_repository()}:incoming"
         try:
             way.take(shipment, temporary)
             self._check(temporary, way, shipment)

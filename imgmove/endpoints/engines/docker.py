@@ -83,9 +83,11 @@ class Docker:
         found = map(self._identified, self._identities())
         return held_below(image, diff_ids, (item.diff_ids for item in found if item is not None))
 
-    def names(self) -> list[str]:
-        """All names of images."""
-        return sorted({name for entry in self._list() for name in entry.get("RepoTags") or () if "<none>" not in name})
+    def references(self) -> list[str]:
+        """All names of images, with tags and with digests."""
+        keys = ("RepoTags", "RepoDigests")
+        names = {name for entry in self._list() for key in keys for name in entry.get(key) or ()}
+        return sorted(name for name in names if "<none>" not in name)
 
     def _identities(self) -> list[str]:
         # Images between the layers of a build hold no more than those on top of them.
@@ -135,7 +137,8 @@ class Docker:
         self._ask("DELETE", f"/images/{quote(temporary)}?noprune=1", 200, 404)
 
     def _pull(self, shipment: Shipment, temporary: str) -> None:
-        with served(self._machine, shipment.image, shipment.content) as image:
+        repository = Reference.parse(temporary).repository
+        with served(self._machine, repository, shipment.image, shipment.content) as image:
             query = f"fromImage={quote(image.repository, safe='')}&tag={image.digest}"
             status, content = self._http.order(f"/images/create?{query}", {"X-Registry-Auth": image.docker_header})
             self._check(status, content, 200)

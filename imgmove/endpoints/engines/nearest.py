@@ -12,6 +12,8 @@ _MOST_NAMES = 3
 
 def no_such_image(label: str, name: str, names: Sequence[str]) -> NotFound:
     """The error for a name that an engine doesn't have."""
+    # What goes by a digest helps nobody who types a tag.
+    names = [known for known in names if "@" not in known and not known.startswith("sha256:")]
     repository = name.rpartition(":")[0] or name
     same = [known for known in names if repository and known.rpartition(":")[0].endswith(repository)]
     near = dict.fromkeys([*same, *difflib.get_close_matches(name, names, n=_MOST_NAMES, cutoff=0.5)])

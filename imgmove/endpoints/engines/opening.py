@@ -72,7 +72,7 @@ class Engines:
         try:
             stream = engine.save([location.name])
         except NotFound:
-            raise no_such_image(engine.label, location.name, engine.names()) from None
+            raise no_such_image(engine.label, location.name, engine.references()) from None
         self._streams.append(stream)
         return stream
 

@@ -7,7 +7,6 @@ that named it so.
 from __future__ import annotations
 
 import json
-import secrets
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -16,6 +15,7 @@ from typing import Any
 from imgmove.endpoints.engines.commands import CommandOutput, Program
 from imgmove.endpoints.engines.destination import EngineImage, Way
 from imgmove.endpoints.engines.shipment import Shipment, held_below
+from imgmove.endpoints.engines.temporary_names import temporary_repository
 from imgmove.errors import ImgmoveError, NotFound
 from imgmove.model import media_types
 from imgmove.model.descriptor import Descriptor
@@ -72,7 +72,7 @@ class Podman:
         found = self._inspected(*dict.fromkeys(identities)) if identities else []
         return held_below(image, diff_ids, [item.diff_ids for item in found])
 
-    def names(self) -> list[str]:
+    def references(self) -> list[str]:
         """All names of images."""
         listed = self._program.ask("images", "--format", "{{.Repository}}:{{.Tag}}").decode().split()
         return sorted(name for name in listed if "<none>" not in name)
@@ -131,7 +131,7 @@ class Podman:
         described = Descriptor.of(config, media_types.OCI_CONFIG)
         probe = make_manifest(media_types.OCI_MANIFEST, described, layers)
         asked = replace(shipment, image=probe, content=_Bytes(config))
-        name = f"{_LOCAL}imgmove-{secrets.token_hex(8)}:probe"
+        name = f"{_LOCAL}{temporary_repository()}:probe"
         try:
             self._load(asked, name, probe, shipment.held)
         except ImgmoveError as error:

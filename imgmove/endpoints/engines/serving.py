@@ -19,7 +19,6 @@ from imgmove.server import FixedRepositories, Registry, StreamServer, require_pa
 from imgmove.streams import BytesReader
 
 _USER = "imgmove"
-_REPOSITORY = "imgmove/image"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,17 +27,19 @@ class Served:
 
     Attributes:
         host: ``127.0.0.1:PORT``, as the engine's machine sees it.
+        path: the repository's, below the host.
         password: what the one that pulls has to know.
     """
 
     host: str
+    path: str
     digest: Digest
     password: str = field(repr=False)
 
     @property
     def repository(self) -> str:
         """Host and repository."""
-        return f"{self.host}/{_REPOSITORY}"
+        return f"{self.host}/{self.path}"
 
     @property
     def reference(self) -> str:
@@ -59,19 +60,19 @@ class Served:
 
 
 @contextlib.contextmanager
-def served(machine: Machine, image: Manifest, content: Opener) -> Iterator[Served]:
+def served(machine: Machine, repository: str, image: Manifest, content: Opener) -> Iterator[Served]:
     """Serves an image on the loopback address of the engine's machine until the block ends.
 
     Raises:
         ServerRefused: that machine allows no listening.
     """
     password = secrets.token_urlsafe(24)
-    registry = Registry(FixedRepositories({_REPOSITORY: _OneImage(image, content)}))
+    registry = Registry(FixedRepositories({repository: _OneImage(image, content)}))
     guarded = require_password(registry, lambda user, said: user == _USER and hmac.compare_digest(said, password))
     server = StreamServer(guarded)
     try:
         with machine.listening(server.take) as port:
-            yield Served(f"127.0.0.1:{port}", image.descriptor.digest, password)
+            yield Served(f"127.0.0.1:{port}", repository, image.descriptor.digest, password)
     finally:
         server.stop()
         registry.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import tarfile
+import time
 from collections.abc import Collection, Sequence
 from contextlib import closing
 
@@ -12,6 +13,7 @@ import pytest
 
 from imgmove.endpoints.engines.destination import EngineDestination, EngineImage, Way
 from imgmove.endpoints.engines.shipment import Shipment, diff_ids_of
+from imgmove.endpoints.engines.temporary_names import temporary_repository
 from imgmove.errors import ImgmoveError, MalformedContent, NetworkError, ServerRefused
 from imgmove.model.descriptor import Descriptor
 from imgmove.model.digest import Digest
@@ -44,6 +46,7 @@ class Shelf:
         self.is_lying = False
         self.taken: list[str] = []
         self.archives: list[set[str]] = []
+        self.asked = 0
 
     def platform(self) -> Platform:
         return Platform("linux", "amd64")
@@ -71,6 +74,10 @@ class Shelf:
 
     def name(self, temporary: str, name: str) -> None:
         self.images[name] = self.images[temporary]
+
+    def references(self) -> list[str]:
+        self.asked += 1
+        return list(self.images)
 
     def forget(self, temporary: str) -> None:
         self.images.pop(temporary, None)
@@ -182,3 +189,53 @@ def test_a_config_of_another_image() -> None:
     _, other = parts(build_image())
     with pytest.raises(MalformedContent, match="2 layers"):
         diff_ids_of(manifest, other)
+
+
+def named_at(seconds: float, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The repository of a run that began then."""
+    with monkeypatch.context() as patch:
+        patch.setattr(time, "time", lambda: seconds)
+        return temporary_repository()
+
+
+def test_what_a_run_of_another_day_left_is_swept_and_nothing_else(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, recent = named_at(time.time() - 25 * 3600, monkeypatch), named_at(time.time() - 23 * 3600, monkeypatch)
+    ahead = named_at(time.time() + 3600, monkeypatch)
+    image = EngineImage(Digest.of(b"left"), ())
+    left = [f"localhost/{old}:incoming", f"localhost/{old}:probe", f"127.0.0.1:40123/{old}@{Digest.of(b'left')}"]
+    others = [f"localhost/{recent}:incoming", f"localhost/{ahead}:incoming", f"example.org/{old}:incoming"]
+    others += [
+        f"localhost/{old}",
+        f"localhost/{old}-mine:incoming",
+        "localhost/imgmove:1",
+        "localhost/imgmove-1:incoming",
+    ]
+    shelf.images = dict.fromkeys([*left, *others], image)
+    pull(shelf)
+    assert set(shelf.images) == {*others, "app:1"}
+
+
+def test_an_engine_is_swept_once_a_run(shelf: Shelf) -> None:
+    manifest, config = parts(APP)
+    destination = EngineDestination(shelf)
+    for name in ("app:1", "app:2"):
+        destination.pull(manifest, config, (name,), Content(APP))
+    assert shelf.asked == 1
+
+
+@pytest.mark.parametrize("broken", ["references", "forget"])
+def test_a_sweep_that_fails_keeps_no_image_away(shelf: Shelf, broken: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    old = f"localhost/{named_at(time.time() - 25 * 3600, monkeypatch)}:incoming"
+    shelf.images = {old: EngineImage(Digest.of(b"left"), ())}
+    kept = getattr(shelf, broken)
+
+    def fails(*names: str) -> None:
+        if not names or names == (old,):
+            raise ServerRefused("a container uses it")
+        kept(*names)
+
+    monkeypatch.setattr(shelf, broken, fails)
+    assert pull(shelf) == []
+    assert set(shelf.images) == {old, "app:1"}
