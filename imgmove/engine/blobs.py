@@ -128,7 +128,8 @@ class BlobMover:
     def _begun(self, blob: PlannedBlob) -> BlobWriter:
         destination = blob.destination
         if isinstance(destination, LastingDestination):
-            return on_destination(lambda: destination.resume_blob(blob.descriptor))
+            what = f"beginning {blob.descriptor.digest.short}"
+            return on_destination(lambda: self.run.persist(what, lambda: destination.resume_blob(blob.descriptor)))
         return self._begin(blob, blob.descriptor)
 
     def _absorb(self, blob: PlannedBlob, upload: LastingBlobWriter, check: ContentCheck, held: int) -> None:

@@ -72,7 +72,7 @@ class RemoteFiles:
             with contextlib.closing(self._reader(path, offset, size)) as reader:
                 return b"".join(iter(lambda: reader.read(size), b""))
 
-        return self._again(read)
+        return self.again(read)
 
     def hash_parts(self, parts: Sequence[FilePart], algorithm: str) -> Iterator[tuple[FilePart, str]]:
         """Has the host hash files, as far as it has a shell and the program for it."""
@@ -82,13 +82,13 @@ class RemoteFiles:
 
     def status(self, path: str) -> FileStatus | None:
         """What lies at a path; None for nothing."""
-        found = self._again(lambda: self.lanes.first().status(_plain(path)))
+        found = self.again(lambda: self.lanes.first().status(_plain(path)))
         return None if found is None else FileStatus(found.is_folder, found.size, found.modified)
 
     def list(self, path: str) -> Sequence[str]:
         """The names in a folder, sorted, without those of files that are not committed."""
         try:
-            names = self._again(lambda: [name for name, _ in self.lanes.first().list(_plain(path))])
+            names = self.again(lambda: [name for name, _ in self.lanes.first().list(_plain(path))])
         except NotFound:
             return []
         return sorted(name for name in names if not name.startswith(TEMPORARY))
@@ -99,7 +99,7 @@ class RemoteFiles:
         """Makes a folder with its parents."""
         path = _plain(path)
         if path and path not in self._folders:
-            found = self._again(lambda: self.lanes.first().status(path))
+            found = self.again(lambda: self.lanes.first().status(path))
             if found is None:
                 self._make_missing(path)
             elif not found.is_folder:
@@ -141,7 +141,7 @@ class RemoteFiles:
         """
         path = self._checked(path)
         temporary = self._leftovers.begin(path)
-        return RemoteWriter(self, path, temporary, lambda: self._leftovers.ended(temporary))
+        return self.again(lambda: RemoteWriter(self, path, temporary, lambda: self._leftovers.ended(temporary)))
 
     def resume(self, path: str, key: str) -> FileWriter:
         """Goes on with a file that an earlier run of the same purpose left unfinished, or begins it.
@@ -152,9 +152,9 @@ class RemoteFiles:
         path = self._checked(path)
         temporary = lasting_name(path, key)
         lock = f"{temporary}{LOCK_ENDING}"
-        was_left = self._locks.take(lock)
+        was_left = self.again(lambda: self._locks.take(lock))
         try:
-            writer = self._again(
+            writer = self.again(
                 lambda: RemoteWriter(self, path, temporary, lambda: self._locks.give_back(lock), is_begun=True)
             )
             if was_left:
@@ -167,12 +167,12 @@ class RemoteFiles:
 
     def forget_others(self, path: str, key: str) -> None:
         """Removes what earlier runs began for the same path under other keys, unless somebody is at it."""
-        self._again(lambda: self._leftovers.forget_others(_plain(path), key))
+        self.again(lambda: self._leftovers.forget_others(_plain(path), key))
 
     def remove(self, path: str) -> None:
         """Removes a file, if it is there."""
         with contextlib.suppress(NotFound):
-            self._again(lambda: self.lanes.first().remove(_plain(path)))
+            self.again(lambda: self.lanes.first().remove(_plain(path)))
 
     @contextlib.contextmanager
     def lock(self, path: str) -> Iterator[None]:
@@ -190,7 +190,7 @@ class RemoteFiles:
         while path and self.status(path) is None:
             path = posixpath.dirname(path)
         try:
-            return self._again(lambda: self.lanes.first().free_space(path or "."))
+            return self.again(lambda: self.lanes.first().free_space(path or "."))
         except (SftpFailure, NotFound):
             return None
 
@@ -229,15 +229,15 @@ class RemoteFiles:
         A link is followed, not replaced, as on this machine.
         """
         path = _plain(path)
-        found, is_link = self._again(lambda: self.lanes.first().look(path))
+        found, is_link = self.again(lambda: self.lanes.first().look(path))
         if found is not None and not (found.is_file or found.is_folder):
             raise ServerRefused(f"{self.name}: {path}: it is a device or pipe, not a file")
         if is_link:
-            path = self._again(lambda: self.lanes.first().real_path(path))
+            path = self.again(lambda: self.lanes.first().real_path(path))
         self._leftovers.sweep(posixpath.dirname(path))
         return path
 
-    def _again(self, ask: Callable[[], Result]) -> Result:
+    def again(self, ask: Callable[[], Result]) -> Result:
         """Asks once more over a new connection when one broke; for what may be asked twice."""
         for _ in range(_ATTEMPTS - 1):
             with contextlib.suppress(NetworkError):

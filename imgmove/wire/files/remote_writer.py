@@ -74,10 +74,10 @@ class RemoteWriter:
         """Sends ``data`` on its way; a failure may be told by a later call."""
         with self._lock:
             self._check_open()
-            self._send_again()
+            self._files.again(self._send_again)
             # Whatever else it is may be written to again while it is on its way.
             view = memoryview(bytes(data))
-            largest = self._files.lanes.first().largest
+            largest = self._files.again(self._files.lanes.first).largest
             # In equal parts: where small ones alternate with large ones, some sessions would get all the large ones.
             size = -(-len(view) // -(-len(view) // largest)) if view else 0
             while view:
@@ -104,10 +104,14 @@ class RemoteWriter:
 
     def truncate(self, size: int) -> None:
         """Cuts the file, or lengthens it with a hole."""
-        with self._lock:
+
+        def cut() -> None:
             self._drain()
             lane, handle = self._opened()
             lane.truncate(handle, size, self._path)
+
+        with self._lock:
+            self._files.again(cut)
             self.size = size
 
     def commit(self, path: str = "") -> None:
@@ -115,14 +119,17 @@ class RemoteWriter:
         final = (path or self._path).removeprefix("~/")
         with self._lock:
             self._check_open()
-            try:
-                self._synced().rename(self._temporary, final)
-            except NotFound:
-                # It may have been renamed by a request whose answer was lost, which is not sent before all is there.
-                found = self._files.lanes.first().status(final)
-                if self._pieces or found is None or found.size != self.size:
-                    raise
+            self._files.again(lambda: self._rename(final))
             self._close()
+
+    def _rename(self, final: str) -> None:
+        try:
+            self._synced().rename(self._temporary, final)
+        except NotFound:
+            # It may have been renamed by a request whose answer was lost, which is not sent before all is there.
+            found = self._files.lanes.first().status(final)
+            if self._pieces or found is None or found.size != self.size:
+                raise
 
     def keep(self) -> None:
         """Leaves the file for a later run."""

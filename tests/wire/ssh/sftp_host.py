@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from imgmove.wire.ssh.sftp import CREATE, EXCLUSIVE
 from imgmove.wire.ssh.sftp_messages import (
     ASK_CLOSE,
     ASK_OPEN,
@@ -19,6 +20,7 @@ from imgmove.wire.ssh.sftp_messages import (
     DATA,
     EOF,
     EXTENDED,
+    FAILURE,
     FILE,
     FOLDER,
     FSETSTAT,
@@ -65,6 +67,8 @@ class MemoryHost:
     Attributes:
         files: by their paths; folders are wherever files are wanted.
         requests: that came, by kind; an extension counts under its name.
+        breaks_at: the number of requests after which the connection breaks, once; None for never.
+        hears_last: whether the last request before that is done all the same.
         twist: given a request's kind (or its extension's name) and the answer; what it returns is answered instead, and
             the connection breaks where that is None.
     """
@@ -74,6 +78,8 @@ class MemoryHost:
     def __init__(self) -> None:
         self.files: dict[str, StoredFile] = {}
         self.requests: list[int | str] = []
+        self.breaks_at: int | None = None
+        self.hears_last = True
         self.twist: Callable[[int | str, Answer], Answer | None] = lambda _, answer: answer
         self._lock = threading.Lock()
 
@@ -97,8 +103,11 @@ class MemoryHost:
                 with self._lock:
                     what = Parts(body).text().decode() if kind == EXTENDED else kind
                     self.requests.append(what)
+                    is_last = len(self.requests) == self.breaks_at
+                    if is_last and not self.hears_last:
+                        return
                     answer = self.twist(what, session.answer(kind, Parts(body)))
-                if answer is None:
+                if answer is None or is_last:
                     return
                 there.sendall(message(answer[0], number, answer[1]))
 
@@ -140,8 +149,11 @@ class _Session:
     def _open(self, kind: int, parts: Parts) -> Answer:
         path = parts.text().decode()
         target: StoredFile | str | None = path if kind == OPENDIR else self._files.get(path)
+        flags = 0 if kind == OPENDIR else parts.number()
+        if target is not None and flags & EXCLUSIVE:
+            return status(FAILURE)
         if target is None:
-            if not parts.number() & 0x08:
+            if not flags & CREATE:
                 return status(NO_SUCH_FILE)
             target = self._files[path] = StoredFile()
         handle = str(len(self._handles)).encode()

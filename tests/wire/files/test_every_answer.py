@@ -1,0 +1,61 @@
+"""Copies to another host, during which any one answer gets lost: each ends with the same files as if none had."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from imgmove.endpoints.archive.writer import ArchiveFile
+from imgmove.endpoints.layout import Layout
+from imgmove.engine.plan import Choice, Move
+from imgmove.engine.planner import make_plan
+from imgmove.engine.pool import Pool
+from imgmove.engine.run import RetryPolicy, Run
+from imgmove.engine.transfer import transfer
+from imgmove.wire.files import LocalFiles
+from imgmove.wire.files.remote import RemoteFiles
+from tests.images import build_image
+from tests.wire.ssh.sftp_host import MemoryHost
+
+IMAGE = build_image([{"one": b"1" * 1000}, {"two": b"2" * 2000}])
+
+
+@pytest.fixture
+def local(tmp_path: Path) -> Layout:
+    found = Layout.writable(LocalFiles(), str(tmp_path))
+    IMAGE.put(found, "app:1")
+    return found
+
+
+Place = Callable[[RemoteFiles], Layout | ArchiveFile]
+
+
+def files_after_copy(local: Layout, host: MemoryHost, place: Place) -> dict[str, bytes]:
+    """What lies on a host once the image was copied there."""
+    connection: Any = host
+    files = RemoteFiles(connection, far=1000.0, stale=0.05)
+    with closing(files), closing(Pool(Run(jobs=3, retry=RetryPolicy(first_delay=0.0)))) as pool:
+        move = Move(local, "app:1", place(files), ("app:1",), "app:1")
+        (outcome,) = transfer(make_plan([move], Choice(), pool), pool)
+    assert outcome.error is None
+    return {path: bytes(file.content) for path, file in host.files.items()}
+
+
+@pytest.mark.parametrize("hears_last", [True, False])
+@pytest.mark.parametrize(
+    "place",
+    [lambda files: Layout.writable(files, "/x"), lambda files: ArchiveFile(files, "/x.tar")],
+    ids=["layout", "archive"],
+)
+def test_any_answer_may_get_lost(local: Layout, place: Place, hears_last: bool) -> None:
+    calm = MemoryHost()
+    wanted = files_after_copy(local, calm, place)
+    assert len(wanted) == len(IMAGE.blobs) + 3 if "/x/index.json" in wanted else set(wanted) == {"/x.tar"}
+    for number in range(len(calm.requests)):
+        host = MemoryHost()
+        host.breaks_at, host.hears_last = number + 1, hears_last
+        assert files_after_copy(local, host, place) == wanted, (number, host.requests[number])
