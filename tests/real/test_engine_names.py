@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import subprocess
 import time
 
 import pytest
@@ -10,9 +12,9 @@ import imgmove
 from imgmove.endpoints.engines.containerd import Containerd
 from imgmove.endpoints.engines.docker import Docker
 from imgmove.endpoints.engines.podman import Podman
-from imgmove.errors import SomeFailed
+from imgmove.errors import ServerRefused, SomeFailed
 from imgmove.settings import Settings
-from tests.real.engine_fixtures import BASE, copied, diff_ids_of
+from tests.real.engine_fixtures import BASE, Listener, copied, diff_ids_of
 from tests.real.engines import ContainerdEngine, RealEngine
 
 pytestmark = [pytest.mark.real, pytest.mark.xdist_group("engines")]
@@ -49,3 +51,42 @@ def test_a_later_run_sweeps_what_an_earlier_one_left(
     assert "imgmove-" not in " ".join(references(engine))
     assert engine.names() == [engine.shown("app:1")]
     assert engine.diff_ids("app:1") == diff_ids_of([BASE])
+
+
+def test_what_is_told_of_a_name_that_stays_removes_it(
+    engine: RealEngine, layout: str, settings: Settings, listener: Listener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:
+        raise ServerRefused("it is read-only")
+
+    with monkeypatch.context() as patch, imgmove.Session(settings, listener) as session:
+        for each in (Docker, Podman, Containerd):
+            patch.setattr(each, "forget", refused)
+        copied(session, f"{layout}:app:1", engine.at("app:1"))
+    assert engine.diff_ids("app:1") == diff_ids_of([BASE])
+    commands = [note.split("`")[1] for note in listener.notes]
+    assert commands
+    for command in commands:
+        program, *words = shlex.split(command)
+        assert program.rpartition("/")[2] == engine.client[0]
+        # Those of docker and podman name no socket.
+        client = [program] if isinstance(engine, ContainerdEngine) else engine.client
+        subprocess.run([*client, *words], check=True)
+    assert "imgmove-" not in " ".join(references(engine))
+    assert engine.names() == [engine.shown("app:1")]
+
+
+def test_taking_away_what_is_not_there_is_nothing_to_tell(
+    engine: RealEngine, layout: str, settings: Settings, listener: Listener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:
+        raise ServerRefused("no such image will come")
+
+    with monkeypatch.context() as patch, imgmove.Session(settings, listener) as session:
+        for each in (Docker, Podman, Containerd):
+            patch.setattr(each, "_load", refused)
+        patch.setattr(Docker, "_pull", refused)
+        with pytest.raises(ServerRefused, match="no such image will come") as caught:
+            copied(session, f"{layout}:app:1", engine.at("app:1"))
+    assert "temporary image" not in " ".join([caught.value.hint, *listener.notes])
+    assert engine.names() == []

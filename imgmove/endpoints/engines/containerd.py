@@ -59,6 +59,7 @@ class Containerd:
 
     def __init__(self, machine: Machine, label: str, address: str = "", namespace: str = "") -> None:
         self.label = label
+        self.left: list[str] = []
         self._machine = machine
         self._shell = Program(machine, ["sh", "-c"], label)
         self._options = (*(("-a", address) if address else ()), *(("-n", namespace) if namespace else ()))
@@ -199,6 +200,10 @@ class Containerd:
     def forget(self, temporary: str) -> None:
         """Removes the record; what nothing needs any more containerd collects by itself."""
         self._program.ask("images", "rm", temporary)
+
+    def removing(self, name: str) -> str:
+        """With its own client, in the namespace that was meant."""
+        return shlex.join([*self._words, "images", "rm", name])
 
     def _load(self, shipment: Shipment, temporary: str, image: Manifest, held: Collection[Digest]) -> None:
         words = ("images", "import", "--platform", str(shipment.platform), "-")

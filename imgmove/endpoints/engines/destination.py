@@ -5,12 +5,12 @@ So whatever goes wrong on the way leaves nothing under the names that people use
 
 from __future__ import annotations
 
-import contextlib
 import threading
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from imgmove.endpoints.engines.removal import Removing, remove
 from imgmove.endpoints.engines.shipment import Shipment, diff_ids_of
 from imgmove.endpoints.engines.temporary_names import sweep, temporary_repository
 from imgmove.errors import AccessDenied, ContentError, ImgmoveError, Interrupted, ServerRefused
@@ -47,11 +47,8 @@ class Way:
     note: str = ""
 
 
-class Engine(Protocol):
+class Engine(Removing, Protocol):
     """What is different from engine to engine."""
-
-    @property
-    def label(self) -> str: ...
 
     def platform(self) -> Platform: ...
 
@@ -85,10 +82,6 @@ class Engine(Protocol):
 
     def name(self, temporary: str, name: str) -> None:
         """Gives an image its real name, whatever had that before."""
-        ...
-
-    def forget(self, temporary: str) -> None:
-        """Removes a name, and the image if nothing else names it; fine when it isn't there."""
         ...
 
     def close(self) -> None: ...
@@ -125,18 +118,14 @@ class EngineDestination:
             held = self._engine.held(image, diff_ids)
             shipment = Shipment(image, diff_ids, Platform.from_json(read_json_object(config)), held, content)
             self._engine.check(shipment)
-            ways = self._engine.ways(shipment)
-            failed: list[str] = []
-            for way in ways:
-                try:
-                    self._take(way, shipment, names)
-                except ImgmoveError as error:
-                    if way is ways[-1] or not _may_go_otherwise(error):
-                        raise
-                    failed.append(f"{way.what} failed ({error.message})")
-                    continue
-                return _notes(way, failed)
-        raise AssertionError("an engine without a way")
+            try:
+                notes = [*self._taken(shipment, names), *self._engine.left]
+            except ImgmoveError as error:
+                # Who tries again may never show this error, so what is left is kept for the next word.
+                error.hint = "; ".join(filter(None, [error.hint, *self._engine.left]))
+                raise
+            self._engine.left.clear()
+            return notes
 
     def close(self) -> None:
         """Closes connections."""
@@ -148,6 +137,20 @@ class EngineDestination:
             self._is_swept = True
             sweep(self._engine)
 
+    def _taken(self, shipment: Shipment, names: Sequence[str]) -> Sequence[str]:
+        ways = self._engine.ways(shipment)
+        failed: list[str] = []
+        for way in ways:
+            try:
+                self._take(way, shipment, names)
+            except ImgmoveError as error:
+                if way is ways[-1] or not _may_go_otherwise(error):
+                    raise
+                failed.append(f"{way.what} failed ({error.message})")
+                continue
+            return _notes(way, failed)
+        raise AssertionError("an engine without a way")
+
     def _take(self, way: Way, shipment: Shipment, names: Sequence[str]) -> None:
         temporary = f"localhost/{temporary_repository()}:incoming"
         try:
@@ -155,12 +158,8 @@ class EngineDestination:
             self._check(temporary, way, shipment)
             for name in names:
                 self._engine.name(temporary, name)
-            self._engine.forget(temporary)
-        except BaseException:
-            # What went wrong first is what people have to know.
-            with contextlib.suppress(ImgmoveError):
-                self._engine.forget(temporary)
-            raise
+        finally:
+            remove(self._engine, temporary)
 
     def _check(self, temporary: str, way: Way, shipment: Shipment) -> None:
         """An engine may say yes to an image that it could not unpack."""

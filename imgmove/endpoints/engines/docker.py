@@ -7,12 +7,14 @@ store keeps manifests and blobs as they came.
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Collection, Sequence
 from functools import cached_property
 from typing import Any
 from urllib.parse import quote
 
 from imgmove.endpoints.engines.destination import EngineImage, Way
+from imgmove.endpoints.engines.removal import remove
 from imgmove.endpoints.engines.serving import served
 from imgmove.endpoints.engines.shipment import Shipment, held_below
 from imgmove.errors import AccessDenied, ImgmoveError, LocalError, MalformedContent, NotFound, ServerRefused
@@ -41,6 +43,7 @@ class Docker:
         self._machine = machine
         self._seen: dict[str, EngineImage] = {}
         self.label = label
+        self.left: list[str] = []
 
     # --- what it is
 
@@ -136,17 +139,21 @@ class Docker:
         """Untags it."""
         self._ask("DELETE", f"/images/{quote(temporary)}?noprune=1", 200, 404)
 
+    def removing(self, name: str) -> str:
+        """With docker's own client."""
+        return shlex.join(["docker", "rmi", name])
+
     def _pull(self, shipment: Shipment, temporary: str) -> None:
         repository = Reference.parse(temporary).repository
         with served(self._machine, repository, shipment.image, shipment.content) as image:
             query = f"fromImage={quote(image.repository, safe='')}&tag={image.digest}"
-            status, content = self._http.order(f"/images/create?{query}", {"X-Registry-Auth": image.docker_header})
-            self._check(status, content, 200)
             try:
+                status, content = self._http.order(f"/images/create?{query}", {"X-Registry-Auth": image.docker_header})
+                self._check(status, content, 200)
                 self._check_stream(content)
                 self.name(image.reference, temporary)
             finally:
-                self.forget(image.reference)
+                remove(self, image.reference)
 
     def _load(self, shipment: Shipment, temporary: str, left_out: Collection[Digest]) -> None:
         upload = self._http.upload("/images/load?quiet=1", {"Content-Type": "application/x-tar"})

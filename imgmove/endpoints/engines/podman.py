@@ -7,6 +7,7 @@ that named it so.
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -14,6 +15,7 @@ from typing import Any
 
 from imgmove.endpoints.engines.commands import CommandOutput, Program
 from imgmove.endpoints.engines.destination import EngineImage, Way
+from imgmove.endpoints.engines.removal import remove
 from imgmove.endpoints.engines.shipment import Shipment, held_below
 from imgmove.endpoints.engines.temporary_names import temporary_repository
 from imgmove.errors import ImgmoveError, NotFound
@@ -36,6 +38,7 @@ class Podman:
     def __init__(self, program: Program) -> None:
         self._program = program
         self.label = program.label
+        self.left: list[str] = []
 
     def platform(self) -> Platform:
         """What it runs."""
@@ -115,6 +118,10 @@ class Podman:
         if self.find(temporary) is not None:
             self._program.ask("rmi", temporary)
 
+    def removing(self, name: str) -> str:
+        """With podman itself."""
+        return shlex.join(["podman", "rmi", name])
+
     def _load(self, shipment: Shipment, temporary: str, image: Manifest, held: Collection[Digest]) -> None:
         self._program.feed(lambda sink: shipment.write_archive(sink, temporary, image, held), "load", "-q")
 
@@ -139,7 +146,7 @@ class Podman:
                 raise
             return False
         finally:
-            self.forget(name)
+            remove(self, name)
         return True
 
     # --- giving images

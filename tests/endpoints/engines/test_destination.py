@@ -47,6 +47,7 @@ class Shelf:
         self.taken: list[str] = []
         self.archives: list[set[str]] = []
         self.asked = 0
+        self.left: list[str] = []
 
     def platform(self) -> Platform:
         return Platform("linux", "amd64")
@@ -81,6 +82,9 @@ class Shelf:
 
     def forget(self, temporary: str) -> None:
         self.images.pop(temporary, None)
+
+    def removing(self, name: str) -> str:
+        return f"clear {name}"
 
     def close(self) -> None:
         """Nothing to do."""
@@ -171,17 +175,48 @@ def test_what_no_other_way_could_cure(shelf: Shelf, error: ImgmoveError) -> None
     assert shelf.images == {}
 
 
-def test_a_temporary_name_whose_removal_failed_is_removed_again(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+def failing_forget(shelf: Shelf, failures: list[ImgmoveError], monkeypatch: pytest.MonkeyPatch) -> None:
     forget = shelf.forget
 
-    def forget_later(temporary: str) -> None:
-        monkeypatch.setattr(shelf, "forget", forget)
-        raise NetworkError("cut")
+    def fails(temporary: str) -> None:
+        if failures:
+            raise failures.pop()
+        forget(temporary)
 
-    monkeypatch.setattr(shelf, "forget", forget_later)
-    with pytest.raises(NetworkError, match="cut"):
-        pull(shelf)
+    monkeypatch.setattr(shelf, "forget", fails)
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+
+
+def test_a_removal_that_a_broken_connection_kept_is_tried_again(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    failing_forget(shelf, [NetworkError("cut"), NetworkError("cut")], monkeypatch)
+    assert pull(shelf) == []
     assert set(shelf.images) == {"app:1"}
+
+
+@pytest.mark.parametrize("failures", [[NetworkError("cut") for _ in range(3)], [ServerRefused("cut")]])
+def test_a_name_that_stays_is_told_with_the_command_that_removes_it(
+    shelf: Shelf, failures: list[ImgmoveError], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failing_forget(shelf, failures, monkeypatch)
+    (note,) = pull(shelf)
+    (left,) = set(shelf.images) - {"app:1"}
+    assert note == (
+        f"the shelf may still have a temporary image (cut): `clear {left}` removes it there,"
+        " and so does a copy to it a day later"
+    )
+    assert pull(shelf, APP, "app:2") == [], "it is told once"
+
+
+def test_an_error_tells_what_stays(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    shelf.failures["a part"] = NetworkError("the line broke")
+    failing_forget(shelf, [ServerRefused("cut")], monkeypatch)
+    with pytest.raises(NetworkError, match="the line broke") as caught:
+        pull(shelf)
+    (left,) = shelf.images
+    assert f"`clear {left}` removes it" in caught.value.hint
+    shelf.failures.clear()
+    (note,) = pull(shelf)
+    assert f"`clear {left}` removes it" in note, "who tried again did not show the error"
 
 
 def test_a_config_of_another_image() -> None:
