@@ -46,12 +46,14 @@ def docker_address(environment: Environment) -> EngineAddress:
         name = current if isinstance(current, str) else ""
     if name in ("", _DEFAULT_CONTEXT):
         return EngineAddress("unix", _DOCKER_SOCKET)
-    return _parsed(_host_of_context(environment, name), f"the docker context {name}", "")
-
-
-def _host_of_context(environment: Environment, name: str) -> str:
+    contexts = os.path.join(os.path.dirname(environment.docker_file), "contexts")
     folder = hashlib.sha256(name.encode()).hexdigest()
-    path = os.path.join(os.path.dirname(environment.docker_file), "contexts", "meta", folder, "meta.json")
+    host = _host_of_context(os.path.join(contexts, "meta", folder, "meta.json"), name)
+    tls = os.path.join(contexts, "tls", folder, "docker")
+    return _parsed(host, f"the docker context {name}", tls if os.path.isdir(tls) else "")
+
+
+def _host_of_context(path: str, name: str) -> str:
     document = read_json_object(path)
     if document is None:
         raise ConfigError(f"there is no docker context {name!r:.60}", hint="docker context ls names them")
