@@ -8,7 +8,7 @@ import shutil
 import tempfile
 from typing import BinaryIO
 
-from imgmove.errors import LocalError
+from imgmove.errors import ImgmoveError, LocalError
 from imgmove.ports import Reader
 
 _BLOCK = 1 << 20
@@ -35,6 +35,10 @@ class Temporary:
             self._paths.append(path)
             with os.fdopen(descriptor, "wb") as file:
                 shutil.copyfileobj(stream, file, _BLOCK)
+        except ImgmoveError:
+            # Whoever tries again needs the room.
+            os.truncate(path, 0)
+            raise
         except OSError as error:
             raise LocalError(
                 f"{what} content can't be kept in a temporary file: {error.strerror}", hint=_HINT

@@ -51,14 +51,8 @@ def _reads_no_held_layer(options: CopyOptions, *, keeps_manifests: bool) -> bool
 
 def _is_thinned(session: Session, source: EngineLocation, destination: RegistryLocation, bases: KnownBases) -> bool:
     try:
-        found = session.endpoints.engines.thin_save(source)
-        if found is None:
-            return False
-        save, layers = found
-        known = {diff_id: blob for (diff_id, _), blob in bases.blobs.items()}
-        held = _held(session, destination, layers, known)
-        if held:
-            session.endpoints.thinned(source, save, held)
+        # A save can't be continued, so it is begun again.
+        return session.run.persist(f"the save of {source}", lambda: _thin(session, source, destination, bases))
     except ImgmoveError as error:
         if error.is_transient or error.side == "destination" or isinstance(error, Interrupted):
             raise
@@ -66,6 +60,17 @@ def _is_thinned(session: Session, source: EngineLocation, destination: RegistryL
             Note(f"{source}: layers can't be left out ({error.message}); sent the whole image instead")
         )
         return False
+
+
+def _thin(session: Session, source: EngineLocation, destination: RegistryLocation, bases: KnownBases) -> bool:
+    found = session.endpoints.engines.thin_save(source)
+    if found is None:
+        return False
+    save, layers = found
+    known = {diff_id: blob for (diff_id, _), blob in bases.blobs.items()}
+    held = _held(session, destination, layers, known)
+    if held:
+        session.endpoints.thinned(source, save, held)
     return bool(held)
 
 

@@ -6,6 +6,7 @@ import contextlib
 import os
 import random
 import shutil
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -209,6 +210,60 @@ def test_a_line_that_breaks_for_good_leaves_nothing(
         assert engine.diff_ids("app:1") == diff_ids_of(layers)
     copied(connect(edge), source, edge.at(engine, "app:1"))
     assert engine.diff_ids("app:1") == diff_ids_of(layers)
+
+
+@pytest.mark.parametrize("name", ["docker26_containerd", "podman4"])
+def test_a_save_without_held_layers_is_cut(
+    name: str,
+    request: pytest.FixtureRequest,
+    edge_sshd: RealSshd,
+    edge: Edge,
+    connect: Connect,
+    layout: str,
+    unseen: tuple[str, list[dict[str, bytes]]],
+    plain_registry: RealRegistry,
+    session: imgmove.Session,
+) -> None:
+    engine: RealEngine = request.getfixturevalue(name)
+    engine.clean()
+    source, layers = unseen
+    repository = f"{plain_registry.host}/s{uuid.uuid4().hex[:8]}/app"
+    copied(session, f"{layout}:app:1", f"{repository}:1")
+    copied(session, source, engine.at("app:1"))
+    hasty = imgmove.Session(replace(edge.sshd.settings(session.settings), retries=0))
+    edge.link.cut_after = 3_000_000
+    with hasty, pytest.raises(ImgmoveError) as caught:
+        copied(hasty, edge.at(engine, "app:1"), f"{repository}:2")
+    assert caught.value.is_transient
+    assert edge.link.cuts == 1
+    _wait_until_nothing_runs(edge_sshd)
+    with pytest.raises(NotFound):
+        imgmove.inspect(f"{repository}:2", session=session)
+    edge.link.bytes, edge.link.cut_after = 0, 3_000_000
+    copied(connect(edge), edge.at(engine, "app:1"), f"{repository}:2")
+    assert edge.link.cuts == 2, "a line that breaks again is mended"
+    out = imgmove.inspect(f"{repository}:2", session=session)
+    assert out.config["rootfs"]["diff_ids"] == diff_ids_of(layers)  # type: ignore[index]
+    imgmove.verify(f"{repository}:2", session=session)
+    engine.clean()
+
+
+def _wait_until_nothing_runs(sshd: RealSshd) -> None:
+    """Fails where something goes on that was started through an sshd whose lines are all broken."""
+    end = time.monotonic() + 20
+    while found := _started_through(sshd):
+        assert time.monotonic() < end, found
+        time.sleep(0.1)
+
+
+def _started_through(sshd: RealSshd) -> list[str]:
+    mark, found = f" 127.0.0.1 {sshd.port}".encode(), []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            variables = (folder / "environ").read_bytes().split(b"\0")
+            if any(each.startswith(b"SSH_CONNECTION=") and each.endswith(mark) for each in variables):
+                found.append((folder / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+    return found
 
 
 def test_a_host_that_forbids_forwarding(
