@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator, Sequence
 from imgmove.errors import AccessDenied, LocalError, NetworkError, ServerRefused
 
 _LARGEST_COMPLAINT = 4096
+_GRACE = 3.0
+"""Seconds that a program gets to end by itself."""
 
 
 class LocalMachine:
@@ -122,11 +124,13 @@ class LocalCommand:
         return status, self._complaints.read().decode("utf-8", "replace").strip()
 
     def close(self) -> None:
-        """Kills it unless it has ended."""
-        if self._process.poll() is None:
-            self._process.kill()
+        """Ends it unless it has ended: without input and output it should, and then leaves nothing of its own behind."""
         self.end_input()
         assert self._process.stdout is not None
         self._process.stdout.close()
-        self._process.wait()
+        try:
+            self._process.wait(_GRACE)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
         self._complaints.close()

@@ -233,12 +233,14 @@ class Upload:
 
     Attributes:
         is_broken: the server stopped listening before the end.
+        is_whole: all of it was sent.
     """
 
     def __init__(self, connection: _Connection, label: str) -> None:
         self._connection = connection
         self._label = label
         self.is_broken = False
+        self.is_whole = False
 
     def write(self, data: bytes, /) -> None:
         """Sends the next bytes.
@@ -265,6 +267,7 @@ class Upload:
             self._connection.be_patient()
             if not self.is_broken:
                 self._connection.send(b"0\r\n\r\n")
+                self.is_whole = True
             # Not through the connection, which listens only after a body that it sent itself.
             response = http.client.HTTPResponse(self._connection.sock, method="POST")
             with contextlib.closing(response):

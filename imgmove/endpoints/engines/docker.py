@@ -6,8 +6,10 @@ store keeps manifests and blobs as they came.
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shlex
+import time
 from collections.abc import Collection, Sequence
 from functools import cached_property
 from typing import Any
@@ -17,7 +19,15 @@ from imgmove.endpoints.engines.destination import EngineImage, Way
 from imgmove.endpoints.engines.removal import remove
 from imgmove.endpoints.engines.serving import served
 from imgmove.endpoints.engines.shipment import Shipment, held_below
-from imgmove.errors import AccessDenied, ImgmoveError, LocalError, MalformedContent, NotFound, ServerRefused
+from imgmove.errors import (
+    AccessDenied,
+    ImgmoveError,
+    LocalError,
+    MalformedContent,
+    NetworkError,
+    NotFound,
+    ServerRefused,
+)
 from imgmove.model import media_types
 from imgmove.model.digest import Digest
 from imgmove.model.manifest import Manifest, read_json
@@ -29,6 +39,8 @@ from imgmove.wire.stream_http import AnswerReader, StreamHttp, json_lines
 
 _FIRST_WITH_ZSTD = 23
 _LARGEST_DOCUMENT = 64 << 20
+_PATIENCE = 30.0
+_TURN = 0.2
 
 
 class Docker:
@@ -164,10 +176,25 @@ class Docker:
                 if not upload.is_broken:
                     raise
             status, content = upload.finish()
+        except NetworkError:
+            # It has all of it and goes on, so the name would come when nobody looks any more.
+            if upload.is_whole and self._comes(temporary):
+                return
+            raise
         finally:
             upload.close()
         self._check(status, content, 200)
         self._check_stream(content)
+
+    def _comes(self, name: str) -> bool:
+        """Waits a while for an image of whose loading nobody has heard the end."""
+        end = time.monotonic() + _PATIENCE
+        with contextlib.suppress(ImgmoveError):
+            while time.monotonic() < end:
+                if self.find(name) is not None:
+                    return True
+                time.sleep(_TURN)
+        return False
 
     # --- giving images
 
