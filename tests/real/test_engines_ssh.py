@@ -47,7 +47,9 @@ class Edge:
 @pytest.fixture(scope="session")
 def edge_sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealSshd]:
     """An sshd that finds the programs that the tests find."""
-    with run_sshd(tmp_path_factory.mktemp("edge"), f"SetEnv PATH={os.environ['PATH']}") as running:
+    folder = tmp_path_factory.mktemp("edge")
+    (folder / "tmp").mkdir()
+    with run_sshd(folder, f"SetEnv PATH={os.environ['PATH']} TMPDIR={folder / 'tmp'}") as running:
         yield running
 
 
@@ -237,6 +239,7 @@ def test_a_save_without_held_layers_is_cut(
     assert caught.value.is_transient
     assert edge.link.cuts == 1
     _wait_until_nothing_runs(edge_sshd)
+    assert list((edge_sshd.folder / "tmp").iterdir()) == [], "of what it kept there, nothing is left"
     with pytest.raises(NotFound):
         imgmove.inspect(f"{repository}:2", session=session)
     edge.link.bytes, edge.link.cut_after = 0, 3_000_000

@@ -27,6 +27,12 @@ from imgmove.wire.stream_http import StreamHttp
 
 AnyEngine = Docker | Podman | Containerd
 
+# Podman keeps a folder beside what it saves, and leaves that where nobody reads on.
+_IN_OWN_FOLDER = (
+    'folder=$(mktemp -d "${TMPDIR:-/var/tmp}/imgmove-XXXXXX") || exit; '
+    'TMPDIR=$folder "$@"; status=$?; rm -rf "$folder"; exit $status'
+)
+
 
 class Engines:
     """Opens engines when they are first needed and closes them together. Safe for many threads.
@@ -158,7 +164,8 @@ def _connect(address: EngineAddress, machine: Machine, timeout: float) -> Callab
 def _save_words(place: EngineLocation, name: str) -> list[str]:
     address = f"unix://{place.socket}" if place.socket else ""
     if place.engine == "podman":
-        return ["podman", *(["--url", address] if address else []), "save", "-q", "--format", "docker-archive", name]
+        words = ["podman", *(["--url", address] if address else []), "save", "-q", "--format", "docker-archive", name]
+        return ["sh", "-c", _IN_OWN_FOLDER, "sh", *words]
     return ["docker", *(["-H", address] if address else []), "save", name]
 
 
