@@ -125,8 +125,10 @@ class LocalCommand:
 
     def close(self) -> None:
         """Ends it unless it has ended: without input and output it should, and then leaves nothing of its own behind."""
-        self.end_input()
+        assert self._process.stdin is not None
         assert self._process.stdout is not None
+        # What waits to be sent is not: the program may have stopped reading for good.
+        self._process.stdin.raw.close()  # type: ignore[attr-defined]
         self._process.stdout.close()
         try:
             self._process.wait(_GRACE)

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
 import socket
 from pathlib import Path
 
 import pytest
 
 from imgmove.errors import LocalError
+from imgmove.wire import machine
 from imgmove.wire.machine import LocalMachine
 
 
@@ -26,7 +30,8 @@ def test_a_command_that_does_not_listen() -> None:
     command.close()
 
 
-def test_closing_ends_a_command() -> None:
+def test_closing_ends_a_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "_GRACE", 0.05)
     command = LocalMachine().start(["sleep", "600"])
     command.close()
     command.close()
@@ -52,3 +57,24 @@ def test_sockets(tmp_path: Path) -> None:
         other.close()
     with pytest.raises(LocalError, match="nothing listens"):
         LocalMachine().connect(path)
+
+
+def test_a_program_that_reads_no_more_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "_GRACE", 0.05)
+    command = LocalMachine().start(["sleep", "60"])
+    pipe = command._process.stdin.fileno()  # type: ignore[union-attr]
+    os.set_blocking(pipe, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(pipe, b"x" * 4096)
+    os.set_blocking(pipe, True)
+    command.write(b"this would wait for ever")
+    command.close()
+    assert command._process.returncode == -signal.SIGKILL
+
+
+def test_a_program_whose_input_ends_ends_by_itself() -> None:
+    command = LocalMachine().start(["cat"])
+    command.write(b"some")
+    command.close()
+    assert command._process.returncode == 0
