@@ -94,6 +94,19 @@ def test_bodies_are_not_unpacked(client: HttpClient) -> None:
         assert everything(client.request("GET", f"http://{host}/")) == b"abc"
 
 
+@pytest.mark.parametrize(
+    ("proxy", "said"),
+    [
+        ("http://127.0.0.1:1", "the proxy on the way to reg.example.com refused the connection"),
+        ("http://no-such-host.invalid:1", "no such host: the proxy on the way to reg.example.com"),
+    ],
+)
+def test_a_proxy_that_is_not_there_is_what_is_named(proxy: str, said: str) -> None:
+    with closing(HttpClient(5, ProxyRules(https=proxy))) as client, pytest.raises(NetworkError) as caught:
+        client.request("GET", "https://reg.example.com/v2/")
+    assert caught.value.message == said
+
+
 def test_a_proxy() -> None:
     with answering(OK) as (proxy, received), closing(HttpClient(5, ProxyRules(http=f"http://{proxy}"))) as client:
         assert everything(client.request("GET", "http://registry.invalid/v2/")) == b"hello"

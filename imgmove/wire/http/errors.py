@@ -103,10 +103,13 @@ def _explained(error: BaseException, url: str) -> ImgmoveError:
 
     host = urlsplit(url).netloc.rpartition("@")[2]
     chain = list(_causes(error))
+    through_proxy = any(isinstance(cause, urllib3.exceptions.ProxyError) for cause in chain)
+    if through_proxy:  # then what refused, or has no name, is the proxy
+        host = f"the proxy on the way to {host}"
     if (known := next(filter(None, (_known(cause, host) for cause in chain)), None)) is not None:
         return known
-    if any(isinstance(cause, urllib3.exceptions.ProxyError) for cause in chain):
-        return NetworkError(f"the proxy on the way to {host} failed")
+    if through_proxy:
+        return NetworkError(f"{host} failed")
     if any(isinstance(cause, requests.Timeout | urllib3.exceptions.TimeoutError | TimeoutError) for cause in chain):
         return NetworkError(f"{host} did not answer in time")
     if isinstance(error, requests.exceptions.InvalidHeader):
