@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator, Sequence
 
@@ -73,7 +74,8 @@ def _config(document: dict[str, object]) -> Iterator[str]:
         return
     for key, label in (("Entrypoint", "entrypoint"), ("Cmd", "cmd"), ("User", "user"), ("WorkingDir", "workdir")):
         if inner.get(key):
-            yield _row(label, str(inner[key]))
+            value = inner[key]
+            yield _row(label, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
     for item in inner.get("Env") or []:
         yield _row("env", str(item))
     for key, label in (("ExposedPorts", "port"), ("Volumes", "volume")):

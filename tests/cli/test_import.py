@@ -27,6 +27,7 @@ def test_it_prints_where_the_image_is(imgmove: Run, registry: RegistryServer) ->
     assert ran.stdout.startswith(f"{registry.host}/app:1@sha256:")
     config = json.loads(imgmove("inspect", "--config", f"{registry.host}/app:1").stdout)
     assert config["config"] == {"Cmd": ["/hello"], "Env": ["a=1", "b=2"]}
+    assert 'cmd         ["/hello"]\n' in imgmove("inspect", f"{registry.host}/app:1").stdout
 
 
 def test_a_word_is_a_file(imgmove: Run, tmp_path: Path) -> None:
