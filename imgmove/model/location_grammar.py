@@ -39,6 +39,12 @@ _ARCHIVES = {str(kind): kind for kind in ARCHIVES}
 # What is meant as a digest, well formed or not: a slip in one must not become the name of a new folder.
 _FINAL_DIGEST = re.compile(r"(.*)@((?:sha256|sha384|sha512):[^:/@]*|[A-Za-z0-9]+:[0-9a-fA-F]{32,})", re.DOTALL)
 _SSH_HOST = re.compile(r"(?:([^@/:]+)@)?(\[[0-9A-Fa-f:.%a-z]+\]|[^@/:\[\]?#%]+)(?::([0-9]{1,5}))?")
+_FOREIGN = {
+    "dir": "oci:DIR keeps the same; docker.io/library/dir:TAG is the image",
+    "ocidir": "write oci:DIR",
+    "containers-storage": "write podman:NAME",
+}
+"""Schemes of skopeo and regctl that would else be read as images on Docker Hub."""
 _URL = re.compile(r"https?://(.*)", re.DOTALL | re.IGNORECASE)
 
 
@@ -59,6 +65,8 @@ def parse_location(text: str) -> Location:
     match = SCHEME.fullmatch(text)
     if match and match.group(1) in (*SCHEMES, *_SSH_SCHEMES):
         return _with_scheme(match.group(1), match.group(2))
+    if match and (ours := _FOREIGN.get(match.group(1))):
+        raise UsageError(f"there are no places of the kind {match.group(1)}:", hint=ours)
     try:
         return _registry(text)
     except UsageError as error:
