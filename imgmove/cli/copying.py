@@ -166,6 +166,9 @@ def show(report: CopyReport, output: Output, messages: Messages, *, is_archive_o
                 write(stream, clean(str(image)))
     if len(report.images) > 1:
         has_several_places = len({image.destination for image in report.images}) > 1
+        if len(failed) == len(report.images) and len({id(image.error) for image in failed}) == 1:
+            # An archive is whole or not at all: what kept one image from it is told once, and blamed on no other.
+            failed, has_several_places = failed[:1], False
         for image in failed:
             assert image.error is not None
             messages.error(blame(image.error, image.destination) if has_several_places else image.error)

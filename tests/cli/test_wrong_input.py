@@ -80,6 +80,13 @@ def test_unknown_tag(imgmove: Run, registry: RegistryServer, layout: Path) -> No
     one_line(imgmove("delete", f"{registry.host}/app:2"), 5)
 
 
+def test_what_keeps_an_archive_from_being_written_is_told_once(imgmove: Run, registry: RegistryServer) -> None:
+    registry.put_image("app", "1")
+    ran = imgmove("save", f"{registry.host}/app:1", f"{registry.host}/app:2", "-o", "out.tar")
+    told = [f"imgmove: source: {registry.host}/app has no 2", "imgmove: all 2 images failed"]
+    assert (ran.status, ran.stderr.splitlines()) == (5, told)
+
+
 def test_no_such_host(imgmove: Run, layout: Path) -> None:
     one_line(imgmove("copy", "no-such-host.invalid/app:1", "oci:out"), 1, "source: no such host: no-such-host.invalid")
     ran = imgmove("copy", f"oci:{layout}", "127.0.0.1:1/app:1", "--retries", "0")
