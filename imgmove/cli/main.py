@@ -89,10 +89,14 @@ def _run(arguments: list[str]) -> int:
 
 
 def _invoked(arguments: list[str]) -> int:
+    import warnings
+
     import typer
 
     from imgmove.cli.app import app_for
 
+    # urllib3 warns of what was asked for, with the path of its source file.
+    warnings.filterwarnings("ignore", "Unverified HTTPS request")
     command = typer.main.get_command(app_for(arguments))
     # A group alone is a question.
     given = [*arguments, "--help"] if arguments in ([], ["bundle"]) else arguments

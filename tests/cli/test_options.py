@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import ssl
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import trustme
 
 from tests.cli.conftest import Run
 from tests.quirks import Quirks, RegistryServer, TokenAuth
@@ -61,3 +63,12 @@ def test_login_takes_an_address_as_docker_does(
     assert list(json.loads(file.read_text())["auths"]) == [server.host]
     assert imgmove("logout", written.format(server.host), "--authfile", file).status == 0
     assert json.loads(file.read_text())["auths"] == {}
+
+
+def test_any_certificate_is_taken_without_a_word(imgmove: Run) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trustme.CA().issue_cert("127.0.0.1").configure_cert(context)
+    with RegistryServer(tls=context) as server:
+        server.put_image("app", "1")
+        ran = imgmove("tags", f"{server.host}/app", "--no-plain-http", "--no-tls-verify")
+    assert (ran.status, ran.stdout, ran.stderr) == (0, "1\n", "")
