@@ -18,7 +18,7 @@ def tags(session: Session, location: Location) -> list[str]:
         NotFound: there is no such place.
     """
     if isinstance(location, RegistryLocation) and (location.has_tag or location.reference.digest):
-        raise UsageError(f"{location} names an image", hint=f"the repository is {location.reference.name}")
+        raise UsageError(f"{location} names an image", hint=_instead(location))
     location = session.endpoints.looked_up(location)
     if isinstance(location, PipeLocation):
         location = session.endpoints.spooled(location)
@@ -49,6 +49,14 @@ def repos(session: Session, place: str) -> list[str]:
     registries = session.endpoints.registries_behind(found.carrier)
     listing = f"listing {found.host}"
     return sorted(session.run.persist(listing, lambda: list(registries.repositories(found.host, found.path))))
+
+
+def _instead(image: RegistryLocation) -> str:
+    name = image.reference.name
+    host, tag = name.rpartition("/")[2], image.reference.tag or ""
+    if name == f"docker.io/library/{host}" and tag.isdecimal() and ("." in host or host == "localhost"):
+        return f"imgmove repos {host}:{tag} lists the repositories of a registry"
+    return f"the repository is {name}"
 
 
 def _registry(place: str) -> RegistryPrefix:

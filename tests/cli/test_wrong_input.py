@@ -87,6 +87,11 @@ def test_what_keeps_an_archive_from_being_written_is_told_once(imgmove: Run, reg
     assert (ran.status, ran.stderr.splitlines()) == (5, told)
 
 
+def test_a_registry_has_repositories_not_tags(imgmove: Run) -> None:
+    one_line(imgmove("tags", "localhost:5000"), 2, "imgmove repos localhost:5000 lists")
+    one_line(imgmove("tags", "alpine:3"), 2, "the repository is docker.io/library/alpine")
+
+
 def test_no_such_host(imgmove: Run, layout: Path) -> None:
     one_line(imgmove("copy", "no-such-host.invalid/app:1", "oci:out"), 1, "source: no such host: no-such-host.invalid")
     ran = imgmove("copy", f"oci:{layout}", "127.0.0.1:1/app:1", "--retries", "0")
