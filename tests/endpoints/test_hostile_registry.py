@@ -128,6 +128,24 @@ def test_a_token_server_that_is_nowhere(location: str, credentials: Credentials 
     assert "s3cret" not in str(caught.value)
 
 
+def test_a_redirect_does_not_tell_where_credentials_go(once: Settings, tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    def storage(_: str, path: str) -> Answer:
+        asked.append(path)
+        return 401, {"WWW-Authenticate": f'Bearer realm="http://{elsewhere}/token"'}, b""
+
+    def registry(method: str, path: str) -> Answer:
+        moved = (307, {"Location": f"http://{elsewhere}{path}"}, b"")
+        return moved if "/blobs/" in path else image_at(method, path)
+
+    settings = replace(once, source=SideOptions(Credentials("alice", "s3cret")))
+    with hostile(storage) as elsewhere, hostile(registry) as host, imgmove.Session(settings) as session:
+        report = imgmove.copy(f"{host}/app:1", f"oci:{tmp_path / 'out'}", session=session)
+    assert isinstance(report.images[0].error, AccessDenied)
+    assert not [path for path in asked if "/token" in path]
+
+
 @pytest.mark.parametrize(
     "link", [*(f'<{place}>; rel="next"' for place in NO_ADDRESSES), "<http://example.com/>;rel=next"]
 )

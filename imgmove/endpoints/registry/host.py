@@ -148,7 +148,8 @@ class RegistryHost:
             authorization = self._authenticator.header(scopes) if is_ours else None
             proof = {"Authorization": authorization} if authorization else {}
             response = self._passed(method, url, {**headers, **proof}, body)
-            if response.status != 401 or not is_ours:
+            # Whoever a redirect leads to has no say in where our credentials go.
+            if response.status != 401 or origin(response.url) != origin(self._base):
                 return response
             self._authenticator.challenged(response, scopes, authorization)
             if isinstance(body, Body):
