@@ -10,7 +10,7 @@ from imgmove.errors import UsageError
 from imgmove.wire.yaml.documents import Tree
 
 _STEP = re.compile(
-    r"""(?P<deep>\.\.)?(?:\.?(?P<name>[A-Za-z_][\w-]*)|\.?(?P<star>\*)|\[\*(?P<all>)\]|\[(?P<number>-?\d+)\]"""
+    r"""(?P<deep>\.\.)?(?:\.?(?P<name>[A-Za-z_][\w-]*)|\.?(?P<star>\*)|\[\*(?P<all>)\]|\[(?P<number>-?\d{1,9})\]"""
     r"""|\[(?P<quote>['"])(?P<quoted>.*?)(?P=quote)\])"""
 )
 

@@ -21,6 +21,7 @@ _NUMBER = re.compile(r"\s*(\d{1,12})")
 _WINDOW = re.compile(r";\s*w=(\d{1,9})")
 _PARTS_OF_WINDOW = 24
 _SHORTEST_WAIT = 1.0
+_LONGEST_WAIT = 86400.0
 
 
 class Gate:
@@ -109,6 +110,8 @@ class Gate:
 def _seconds(headers: Mapping[str, str]) -> float:
     """How long to wait: until the reset that is told, else a part of the window, which slides."""
     if reset := _NUMBER.match(headers.get("ratelimit-reset", "")):
-        return max(_SHORTEST_WAIT, float(reset.group(1)))
-    window = _WINDOW.search(headers.get("ratelimit-remaining", "") + headers.get("ratelimit-limit", ""))
-    return max(_SHORTEST_WAIT, (float(window.group(1)) if window else 3600.0) / _PARTS_OF_WINDOW)
+        told = float(reset.group(1))
+    else:
+        window = _WINDOW.search(headers.get("ratelimit-remaining", "") + headers.get("ratelimit-limit", ""))
+        told = (float(window.group(1)) if window else 3600.0) / _PARTS_OF_WINDOW
+    return min(max(_SHORTEST_WAIT, told), _LONGEST_WAIT)

@@ -12,6 +12,7 @@ import re
 from dataclasses import dataclass, field
 
 from imgmove.errors import UsageError
+from imgmove.model.reference import LONGEST_TAG
 
 _RANKS = {
     word: rank
@@ -57,6 +58,8 @@ class Version:
     @classmethod
     def parse(cls, tag: str) -> Version | None:
         """Reads a tag; None for one that names no version."""
+        if len(tag) > LONGEST_TAG:
+            return None
         if date := _DATE.match(tag):
             numbers, rest = [int(part) for part in date.groups()], tag[date.end() :]
         elif match := _NUMBERS.match(tag):

@@ -15,6 +15,8 @@ HUB_ADDRESS = "registry-1.docker.io"
 DEFAULT_TAG = "latest"
 _HUB_ALIAS = "index.docker.io"
 _LIBRARY = "library/"
+LONGEST_TAG = 128
+"""Characters (OCI distribution spec, *Pulling manifests*)."""
 _LONGEST_REPOSITORY = 255
 _LARGEST_PORT = 65535
 

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from urllib.parse import unquote
 
 from imgmove.errors import ImgmoveError, Truncated
+from imgmove.model.number import read_decimal
 from imgmove.server.body import BLOCK, ChunkedBody, KnownBody
 from imgmove.server.exchange import Exchange, Handler, Hangup, Refusal, Request, Response
 
@@ -211,10 +212,10 @@ class Connection(BaseHTTPRequestHandler):
             if coding.strip().lower() != "chunked":
                 raise Refusal(501, "UNSUPPORTED", f"transfer coding {coding!r:.40} is not known")
             return ChunkedBody(self.rfile, go_ahead)
-        text = sizes[0].strip() if len(sizes) == 1 else "" if sizes else "0"
-        if not text.isascii() or not text.isdigit() or len(text) > 18:
+        size = read_decimal(sizes[0].strip()) if len(sizes) == 1 else None if sizes else 0
+        if size is None:
             raise Refusal(400, "SIZE_INVALID", "Content-Length is not one number")
-        return KnownBody(self.rfile, int(text), go_ahead)
+        return KnownBody(self.rfile, size, go_ahead)
 
     def _go_ahead(self) -> None:
         self.connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")

@@ -8,6 +8,7 @@ from urllib.parse import quote, urlencode
 
 from imgmove.model import media_types
 from imgmove.model.descriptor import Descriptor
+from imgmove.model.number import read_decimal
 from imgmove.ports import ReferrerLister, TagLister
 from imgmove.server.exchange import Refusal, Request, Response
 from imgmove.server.grammar import parse_digest
@@ -71,9 +72,10 @@ class Listing:
         text = request.parameter("n")
         if text is None or text == "":
             return self._rules.largest_page
-        if not text.isascii() or not text.isdigit() or len(text) > 18:
+        size = read_decimal(text)
+        if size is None:
             raise Refusal(400, "PAGINATION_NUMBER_INVALID", f"n must be a number, not {text!r:.40}")
-        return min(int(text), self._rules.largest_page)
+        return min(size, self._rules.largest_page)
 
 
 def _index(descriptors: Sequence[Descriptor]) -> bytes:

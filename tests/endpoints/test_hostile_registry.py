@@ -16,7 +16,7 @@ import requests
 
 import imgmove
 from imgmove.endpoints.registry.host import Access, RegistryHost
-from imgmove.errors import AccessDenied, ContentError, MalformedContent, ServerRefused
+from imgmove.errors import AccessDenied, ContentError, ImgmoveError, MalformedContent, ServerRefused
 from imgmove.model import media_types
 from imgmove.model.credentials import Credentials
 from imgmove.model.digest import Digest
@@ -160,6 +160,57 @@ def test_a_header_that_would_take_for_ever(link: str, once: Settings) -> None:
     page = (200, {"Link": link}, b'{"tags":["1"]}')
     with hostile(lambda *_: page) as host, imgmove.Session(once) as session:
         assert imgmove.tags(f"{host}/app", session=session) == ["1"]
+
+
+NO_NUMBERS = ["\u00b2", "9" * 5000, "-1", "1_0", "0x10"]
+
+
+@pytest.mark.parametrize("number", NO_NUMBERS)
+def test_sizes_that_are_no_numbers(number: str, once: Settings, tmp_path: Path) -> None:
+    from imgmove.endpoints.layout import Layout
+    from imgmove.wire.files import LocalFiles
+
+    def answer(method: str, path: str) -> Answer:
+        if method == "HEAD":
+            status, headers, _ = image_at(method, path)
+            return status, {**headers, "Content-Length": number}, b""
+        if method == "POST":
+            return 202, {"Location": "/v2/app/blobs/uploads/1", "OCI-Chunk-Min-Length": number}, b""
+        if "/uploads/" in path:
+            return (201, {}, b"") if method == "PUT" else (204, {"Range": f"0-{number}"}, b"")
+        return (201, {}, b"") if method == "PUT" else image_at(method, path)
+
+    IMAGE.put(Layout.writable(LocalFiles(), str(tmp_path / "in")), "app:1")
+    with hostile(answer) as host, imgmove.Session(once) as session:
+        for report in (
+            imgmove.copy(f"{host}/app:1", f"oci:{tmp_path / 'out'}", session=session),
+            imgmove.copy(f"oci:{tmp_path / 'in'}", f"{host}/app:1", session=session),
+        ):
+            assert report.images[0].error is None or isinstance(report.images[0].error, ImgmoveError)
+
+
+@pytest.mark.parametrize("lifetime", ["1e999", "NaN", "-1", "9" * 400, "-Infinity"])
+def test_tokens_of_absurd_lifetimes(lifetime: str, once: Settings, tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    def answer(method: str, path: str) -> Answer:
+        if path.startswith("/token"):
+            asked.append(path)
+            return 200, {}, f'{{"token":"t","expires_in":{lifetime}}}'.encode()
+        if len(asked) == 0:
+            return 401, {"WWW-Authenticate": f'Bearer realm="http://{host}/token"'}, b""
+        return image_at(method, path)
+
+    with hostile(answer) as host, imgmove.Session(once) as session:
+        error = imgmove.copy(f"{host}/app:1", f"oci:{tmp_path / 'out'}", session=session).images[0].error
+    assert error is None or isinstance(error, MalformedContent)
+    assert len(asked) == 1
+
+
+def test_tags_that_are_too_long(once: Settings) -> None:
+    page = (200, {}, json.dumps({"tags": ["9" * 5000]}).encode())
+    with hostile(lambda *_: page) as host, imgmove.Session(once) as session, pytest.raises(MalformedContent):
+        imgmove.tags(f"{host}/app", session=session)
 
 
 def test_lists_without_end(once: Settings) -> None:

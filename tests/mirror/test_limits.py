@@ -63,6 +63,15 @@ def test_waiting_at_the_floor_and_going_on() -> None:
     door.before("GET", "/v2/")
 
 
+def test_no_wait_is_longer_than_a_day() -> None:
+    door, ear, run = gate(waits=True)
+    door.after({"ratelimit-remaining": "2", "ratelimit-reset": "9" * 12})
+    run.cancelled.set()
+    with pytest.raises(Interrupted):
+        door.before("GET", "/v2/")
+    assert "waiting, going on at" in ear.notes[0]
+
+
 def test_a_wait_ends_with_the_run() -> None:
     door, _, run = gate(waits=True)
     door.after({"ratelimit-remaining": "2;w=21600"})

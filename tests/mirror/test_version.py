@@ -50,6 +50,11 @@ def test_prereleases(tag: str) -> None:
     assert version(tag).key < version("1.0.0").key
 
 
+def test_no_tag_is_so_long() -> None:
+    assert Version.parse("1." + "0" * 5000) is None
+    assert Version.parse("1-r" + "0" * 5000) is None
+
+
 def test_a_variant_is_no_prerelease() -> None:
     assert version("1.27.0-alpine").key == version("1.27.0").key
     assert version("1.0.0-alpha-alpine").variant == "alpine"

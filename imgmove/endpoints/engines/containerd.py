@@ -23,6 +23,7 @@ from imgmove.model import media_types
 from imgmove.model.descriptor import Descriptor
 from imgmove.model.digest import Digest
 from imgmove.model.manifest import Index, Manifest, digests_of_layers, make_manifest
+from imgmove.model.number import read_decimal
 from imgmove.model.platform import Platform
 from imgmove.model.reference import Reference
 from imgmove.ports import Machine, NamedImage, Reader
@@ -262,4 +263,7 @@ class Containerd:
     def _described(self, digest: Digest, media_type: str) -> Descriptor:
         """Content with its exact size, which no command of ctr tells."""
         size = self._shell.ask(f"{shlex.join(self._words)} content get {digest} | wc -c")
-        return Descriptor(media_type, digest, int(size))
+        found = read_decimal(size.strip())
+        if found is None:
+            raise ServerRefused(f"{self.label} answers with something that is no size: {size!r:.60}")
+        return Descriptor(media_type, digest, found)

@@ -122,7 +122,7 @@ class Docker:
 
     def check(self, shipment: Shipment) -> None:
         """Old ones can't unpack zstd."""
-        release = re.match(r"\d+", _text(self._version, "Version"))
+        release = re.match(r"\d{1,9}", _text(self._version, "Version"))
         missing = [layer for layer in shipment.image.layers if layer.digest not in shipment.held]
         is_zstd = any(media_types.layer_compression(layer.media_type) == "zstd" for layer in missing)
         if is_zstd and release and int(release.group()) < _FIRST_WITH_ZSTD:

@@ -20,6 +20,8 @@ _LARGEST_PAGE = 8 << 20
 _MOST_PAGES = 100_000
 _MOST_NAMES = 500_000
 """As many as fit into the memory that a command may take; no repository is known to have a tenth of them."""
+_LONGEST_NAME = 1024
+"""Characters; no name that can be asked for has half as many."""
 _LONGEST_LINK = 4096
 _NEXT = re.compile(r'<([^<>]*)>\s*;[^,<]*\brel\s*=\s*"?next"?', re.IGNORECASE)
 
@@ -85,8 +87,8 @@ def texts(document: dict[str, object], key: str) -> list[str]:
     value = document.get(key)
     if value is None:
         return []
-    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        raise MalformedContent(f"a registry's list of {key} is no list of texts")
+    if not isinstance(value, list) or not all(isinstance(item, str) and len(item) <= _LONGEST_NAME for item in value):
+        raise MalformedContent(f"a registry's list of {key} is no list of names")
     return value
 
 

@@ -20,6 +20,7 @@ from imgmove.model import media_types
 from imgmove.model.descriptor import Descriptor
 from imgmove.model.digest import Digest
 from imgmove.model.manifest import LARGEST_MANIFEST, parse_manifest
+from imgmove.model.number import read_decimal
 from imgmove.ports import Reader, read_all
 from imgmove.streams import BLOCK, BytesReader
 from imgmove.wire.auth import Scope
@@ -213,12 +214,12 @@ class RepositoryReader:
 
     def _described(self, response: Response) -> Descriptor | None:
         """What a HEAD tells; None when it does not tell enough."""
-        length = response.headers.get("content-length", "")
+        length = read_decimal(response.headers.get("content-length"))
         media_type = response.headers.get("content-type", "").partition(";")[0].strip()
-        if not length.isdigit() or not media_types.is_manifest(media_type):
+        if length is None or not media_types.is_manifest(media_type):
             return None
         try:
-            return Descriptor(media_type, Digest.parse(response.headers.get("docker-content-digest")), int(length))
+            return Descriptor(media_type, Digest.parse(response.headers.get("docker-content-digest")), length)
         except MalformedContent:
             return None
 

@@ -17,6 +17,7 @@ from imgmove.model import media_types
 from imgmove.model.descriptor import Descriptor
 from imgmove.model.digest import DEFAULT_ALGORITHM, Digest
 from imgmove.model.manifest import LARGEST_MANIFEST, Node, parse_manifest, to_json_bytes
+from imgmove.model.number import read_decimal
 from imgmove.ports import BlobWriter, NamedImage
 from imgmove.streams import BytesReader
 from imgmove.wire.auth import Scope
@@ -72,8 +73,7 @@ class RegistryRepository(RegistrySource):
             return False
         check_status(response, 200, what=f"asking {self.label} for blob {descriptor.digest.short}")
         # Pull-through caches claim blobs of which they have only a part.
-        length = response.headers.get("content-length", "")
-        return not length.isdigit() or int(length) == descriptor.size
+        return read_decimal(response.headers.get("content-length")) in (None, descriptor.size)
 
     def _has_by_get(self, descriptor: Descriptor) -> bool:
         """Where nobody answers HEAD: asks for the first byte, and leaves before more than that comes."""

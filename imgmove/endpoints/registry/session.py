@@ -7,6 +7,7 @@ import re
 from imgmove.endpoints.registry.host import RegistryHost
 from imgmove.errors import ImgmoveError, NetworkError, ServerError, ServerRefused
 from imgmove.model.descriptor import Descriptor
+from imgmove.model.number import read_decimal
 from imgmove.wire.auth import Scope
 from imgmove.wire.http import Body, Response, check_status, error_of
 
@@ -59,9 +60,8 @@ class Session:
             self._location = self._host.following(response, location)
         elif not self._location:
             raise ServerRefused(f"{self._what}: {self._host.name} does not say where to")
-        least = response.headers.get("oci-chunk-min-length", "")
-        if least.isdigit():
-            self._least_chunk = min(int(least), _LARGEST_CHUNK)
+        if least := read_decimal(response.headers.get("oci-chunk-min-length")):
+            self._least_chunk = min(least, _LARGEST_CHUNK)
 
     def ask(self) -> int | None:
         """How many bytes the registry has; None when it has forgotten the session or does not say."""
@@ -77,7 +77,7 @@ class Session:
         if response.status not in (200, 202, 204):
             self.lose()
             return None
-        match = re.fullmatch(r"(?:bytes=)?0-(\d+)", response.headers.get("range", ""))
+        match = re.fullmatch(r"(?:bytes=)?0-(\d{1,18})", response.headers.get("range", ""))
         location = response.headers.get("location")
         if location:
             self._location = self._host.following(response, location)

@@ -24,6 +24,7 @@ from imgmove.wire.http.errors import printable
 
 _CLIENT_ID = "imgmove"
 _LIFETIME = 60.0
+_LONGEST_LIFETIME = 86400.0
 _MARGIN = 10.0
 _LARGEST_ANSWER = 1 << 20
 
@@ -251,11 +252,12 @@ class _TokenRequest:
         try:
             answer = json.loads(content)
             text = answer.get("token") or answer.get("access_token")
-            lifetime = float(answer.get("expires_in") or _LIFETIME)
-        except (ValueError, AttributeError, TypeError, RecursionError):
+            lifetime = float(answer.get("expires_in") or 0)
+        except (ValueError, OverflowError, AttributeError, TypeError, RecursionError):
             raise MalformedContent(f"the token server of {self.host} answers with something that is no token") from None
         if not isinstance(text, str) or not text or not text.isascii() or not text.isprintable():
             raise MalformedContent(f"the token server of {self.host} answers without a token")
+        lifetime = min(lifetime, _LONGEST_LIFETIME) if lifetime > 0 else _LIFETIME
         # Long-lived tokens are renewed a little early, short-lived ones at half their time.
         return _Token(text, self.scopes, time.monotonic() + max(lifetime - _MARGIN, lifetime / 2))
 

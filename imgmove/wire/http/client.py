@@ -15,6 +15,7 @@ from urllib.parse import urljoin, urlsplit
 
 from imgmove.errors import MalformedContent, NetworkError, ServerRefused, Truncated
 from imgmove.model.connection import ProxyRules, TlsFiles
+from imgmove.model.number import read_decimal
 from imgmove.ports import Reader
 from imgmove.streams import BLOCK
 from imgmove.version import __version__
@@ -228,9 +229,10 @@ def _length(headers: Mapping[str, str], url: str) -> int | None:
     text = headers.get("content-length")
     if text is None:
         return None
-    if not text.isascii() or not text.isdigit() or len(text) > 18:
+    length = read_decimal(text)
+    if length is None:
         raise MalformedContent(f"{shown(url)} sends a Content-Length that is no number")
-    return int(text)
+    return length
 
 
 def _measured(headers: Mapping[str, str], body: Body | bytes | None) -> Mapping[str, str]:
