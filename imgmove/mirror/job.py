@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from imgmove.errors import LocalError, UsageError
+from imgmove.errors import UsageError
 from imgmove.mirror.carry import Carrier
 from imgmove.mirror.config import MirrorFile
 from imgmove.mirror.executor import Executor, ThreadsExecutor
@@ -18,6 +17,7 @@ from imgmove.mirror.run import Pass, PassOptions
 from imgmove.mirror.state import State, state_path
 from imgmove.mirror.work import Record
 from imgmove.stages.session import Session
+from imgmove.wire.files import LocalFiles
 
 _DASK = "dask://"
 
@@ -83,26 +83,23 @@ def _executor(session: Session, file: MirrorFile, options: MirrorOptions) -> Exe
 def _write(report: PassReport, options: MirrorOptions) -> None:
     for path in options.reports:
         if path.endswith(".json"):
-            _write_lines(path, (f"{line}\n" for line in report.json_lines()))
+            _write_whole(path, (f"{line}\n".encode(errors="replace") for line in report.json_lines()))
         else:
             from imgmove.mirror.page import page_parts
 
-            _write_lines(path, page_parts(report))
+            _write_whole(path, (part.encode(errors="replace") for part in page_parts(report)))
     if options.metrics_file:
-        from imgmove.mirror.metrics import write_metrics
+        from imgmove.mirror.metrics import metrics_of
 
-        write_metrics(report, options.metrics_file)
+        _write_whole(options.metrics_file, [metrics_of(report)])
 
 
-def _write_lines(path: str, parts: Iterable[str]) -> None:
+def _write_whole(path: str, parts: Iterable[bytes]) -> None:
     """Writes a file that appears whole or not at all."""
-    temporary = f"{path}.{os.getpid()}.tmp"
+    writer = LocalFiles().create(path)
     try:
-        with open(temporary, "w", encoding="utf-8", errors="replace") as file:
-            file.writelines(parts)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise LocalError(f"can't write the report {path}: {error.strerror}") from error
+        for part in parts:
+            writer.write_at(writer.size, part)
+        writer.commit()
     finally:
-        if os.path.exists(temporary):
-            os.unlink(temporary)
+        writer.abort()

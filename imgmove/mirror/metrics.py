@@ -4,19 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 
-from imgmove.errors import LocalError
 from imgmove.mirror.report import PassReport
 
 _PREFIX = "imgmove_mirror"
 
 
-def write_metrics(report: PassReport, path: str) -> None:
-    """Writes the file in one step, as node_exporter's textfile collector wants it.
-
-    Raises:
-        LocalError: it can't be written.
-    """
-    from prometheus_client import CollectorRegistry, Gauge, write_to_textfile
+def metrics_of(report: PassReport) -> bytes:
+    """A file as node_exporter's textfile collector wants it."""
+    from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
     registry = CollectorRegistry()
 
@@ -36,10 +31,7 @@ def write_metrics(report: PassReport, path: str) -> None:
         for outcome in ("copy", "update", "keep", "prune", "failed", "postponed"):
             tags.labels(mirror.name, outcome).set(found[mirror.name, outcome])
         errors.labels(mirror.name).set(len(mirror.failures))
-    try:
-        write_to_textfile(path, registry)
-    except OSError as error:
-        raise LocalError(f"can't write the metrics {path}: {error.strerror}") from error
+    return generate_latest(registry)
 
 
 def _outcome(action: str, status: str) -> str:

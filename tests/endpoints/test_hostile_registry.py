@@ -208,7 +208,7 @@ def test_tokens_of_absurd_lifetimes(lifetime: str, once: Settings, tmp_path: Pat
 
 
 def test_tags_that_are_too_long(once: Settings) -> None:
-    page = (200, {}, json.dumps({"tags": ["9" * 5000]}).encode())
+    page: Answer = (200, {}, json.dumps({"tags": ["9" * 5000]}).encode())
     with hostile(lambda *_: page) as host, imgmove.Session(once) as session, pytest.raises(MalformedContent):
         imgmove.tags(f"{host}/app", session=session)
 

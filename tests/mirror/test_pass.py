@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -247,3 +249,22 @@ def test_a_mirror_that_is_not_there(settings: Settings, tmp_path: Path) -> None:
         imgmove.run_mirror(config, imgmove.MirrorOptions(only=("two",)), settings=settings)
     with pytest.raises(ConfigError):
         imgmove.run_mirror(write(tmp_path, "name: one"), settings=settings)
+
+
+def test_reports_do_not_go_where_a_link_beside_them_leads(
+    pair: tuple[RegistryServer, RegistryServer], settings: Settings, tmp_path: Path
+) -> None:
+    source, destination = pair
+    source.put_image("app", "1")
+    theirs = tmp_path / "theirs"
+    theirs.write_text("precious")
+    report, metrics = tmp_path / "r.json", tmp_path / "m.prom"
+    for path in (report, metrics):
+        for ending in (f".{os.getpid()}.tmp", f".{os.getpid()}.{threading.get_ident()}.tmp"):
+            Path(f"{path}{ending}").symlink_to(theirs)
+    config = write(tmp_path, f"source: {source.host}/app, destination: {destination.host}/app")
+    options = imgmove.MirrorOptions(reports=(str(report),), metrics_file=str(metrics))
+    imgmove.run_mirror(config, options, settings=settings)
+    assert theirs.read_text() == "precious"
+    assert "imgmove_mirror_last_pass_success 1.0" in metrics.read_text()
+    assert report.read_text().endswith("}\n")

@@ -12,6 +12,7 @@ import pytest
 
 from imgmove.errors import LocalError, NotFound
 from imgmove.wire.files import LocalFiles
+from imgmove.wire.files.writers import lasting_name
 
 FILES = LocalFiles()
 
@@ -211,3 +212,19 @@ def test_a_link_is_followed(tmp_path: Path) -> None:
     FILES.write(str(tmp_path / "link"), b"x")
     assert (tmp_path / "folder" / "real").read_bytes() == b"x"
     assert (tmp_path / "link").is_symlink()
+
+
+@pytest.mark.parametrize("lay", ["symbolic", "hard", "pipe"])
+def test_what_others_laid_under_a_lasting_name_is_not_written(lay: str, tmp_path: Path) -> None:
+    theirs = tmp_path / "theirs"
+    theirs.write_bytes(b"precious")
+    name = lasting_name(str(tmp_path / "x"), "key")
+    if lay == "symbolic":
+        os.symlink(theirs, name)
+    elif lay == "hard":
+        os.link(theirs, name)
+    else:
+        os.mkfifo(name)
+    with pytest.raises(LocalError, match=r"\.partial: it is a"):
+        FILES.resume(str(tmp_path / "x"), "key")
+    assert theirs.read_bytes() == b"precious"

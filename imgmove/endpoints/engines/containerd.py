@@ -263,7 +263,7 @@ class Containerd:
     def _described(self, digest: Digest, media_type: str) -> Descriptor:
         """Content with its exact size, which no command of ctr tells."""
         size = self._shell.ask(f"{shlex.join(self._words)} content get {digest} | wc -c")
-        found = read_decimal(size.strip())
+        found = read_decimal(size.decode("ascii", "replace").strip())
         if found is None:
             raise ServerRefused(f"{self.label} answers with something that is no size: {size!r:.60}")
         return Descriptor(media_type, digest, found)

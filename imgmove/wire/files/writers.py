@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
+import stat
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -168,7 +170,7 @@ def open_locked(path: str, temporary: str, is_over: Callable[[], bool]) -> int:
     pause = _SHORTEST_WAIT
     while not is_over():
         with _made_below(path):
-            descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            descriptor = _open_alone(temporary)
         if _locked(descriptor, temporary):
             return descriptor
         time.sleep(pause)
@@ -205,6 +207,25 @@ def sync_folder(path: str) -> None:
             os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _open_alone(path: str) -> int:
+    """Opens or makes a file that has one name only: what lies elsewhere too was laid there for us to write into it.
+
+    The name can be foreseen, so that later runs find it. Who owns the file is left to the system to judge: some network
+    file systems know another owner than we do.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+    else:
+        status = os.fstat(descriptor)
+        if stat.S_ISREG(status.st_mode) and status.st_nlink <= 1:
+            return descriptor
+        os.close(descriptor)
+    raise LocalError(f"{path}: it is a link or device and none of imgmove's files", hint="remove it")
 
 
 @contextlib.contextmanager
@@ -255,7 +276,7 @@ def _age(path: str) -> float:
 
 def _remove_unlocked(path: str) -> None:
     with contextlib.suppress(OSError):
-        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # The one that was locked may be gone by now, and another one lie in its place.
