@@ -68,7 +68,8 @@ def served(machine: Machine, repository: str, image: Manifest, content: Opener) 
     """
     password = secrets.token_urlsafe(24)
     registry = Registry(FixedRepositories({repository: _OneImage(image, content)}))
-    guarded = require_password(registry, lambda user, said: user == _USER and hmac.compare_digest(said, password))
+    known = f"{_USER}:{password}".encode()
+    guarded = require_password(registry, lambda user, said: hmac.compare_digest(f"{user}:{said}".encode(), known))
     server = StreamServer(guarded)
     try:
         with machine.listening(server.take) as port:
