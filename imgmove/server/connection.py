@@ -204,8 +204,11 @@ class Connection(BaseHTTPRequestHandler):
     def _body(self) -> KnownBody | ChunkedBody:
         go_ahead = self._go_ahead if self.headers.get("Expect", "").lower() == "100-continue" else _nothing
         sizes = self.headers.get_all("Content-Length", [])
-        coding = self.headers.get("Transfer-Encoding")
-        if coding is not None:
+        coding = ",".join(self.headers.get_all("Transfer-Encoding", []))
+        if self.headers.defects:
+            # What lies behind a line that is no header is left out here, and may be read by another server on the way.
+            raise Refusal(400, "UNSUPPORTED", "the headers can't be read")
+        if coding:
             if sizes:
                 # Two lengths for one body is how requests are smuggled past a proxy (RFC 9112, 6.3).
                 raise Refusal(400, "UNSUPPORTED", "Content-Length beside Transfer-Encoding")
