@@ -11,6 +11,7 @@ from typing import TextIO
 from imgmove.errors import ImgmoveError, LocalError
 
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+_SECRETS = re.compile(r"""(header value).+|(\?|\b(?:Basic|Bearer) |://(?=[^/\s]*@))[^\s'"<>)]+""", re.DOTALL)
 
 
 def clean(text: str) -> str:
@@ -42,12 +43,18 @@ class Messages:
 
     def error(self, error: BaseException) -> None:
         """What went wrong, in one line; with its causes for those who asked for more."""
-        text = str(error) if isinstance(error, ImgmoveError) else f"internal error: {type(error).__name__}: {error}"
+        text = (
+            str(error)
+            if isinstance(error, ImgmoveError)
+            else f"internal error: {type(error).__name__}: {_without_secrets(str(error))}"
+        )
         self._write("error", text)
         if self.is_verbose:
             cause = error.__cause__ or (None if isinstance(error, ImgmoveError) else error)
             while cause is not None:
-                self._write("detail", f"because of {type(cause).__name__}: {cause}{_place(cause)}")
+                self._write(
+                    "detail", f"because of {type(cause).__name__}: {_without_secrets(str(cause))}{_place(cause)}"
+                )
                 cause = cause.__cause__
 
     def failure(self, text: str) -> None:
@@ -90,6 +97,11 @@ def unwritable(error: OSError) -> LocalError:
 def write_json(document: object) -> None:
     """Prints the one document of ``--json``."""
     write(sys.stdout, json.dumps(document, indent=2, ensure_ascii=False))
+
+
+def _without_secrets(text: str) -> str:
+    """What libraries say, without queries and users of URLs and what was to go into a header."""
+    return _SECRETS.sub(lambda found: f"{found[1] or found[2]}…", text)
 
 
 def _place(error: BaseException) -> str:

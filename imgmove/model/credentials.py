@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 
 from imgmove.errors import UsageError
+
+_HEADER = re.compile(r"[!-~]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +21,7 @@ class Credentials:
         registry_token: a bearer token that the registry itself takes, as it is.
 
     Raises:
-        UsageError: a text can't be sent as UTF-8. The message doesn't show it.
+        UsageError: a text can't be sent: it is no UTF-8, or as a header no token. The message doesn't show it.
     """
 
     username: str = ""
@@ -30,6 +33,8 @@ class Credentials:
         for text in (self.username, self.password, self.identity_token, self.registry_token):
             if any("\ud800" <= character <= "\udfff" for character in text):
                 raise UsageError("credentials must be valid UTF-8 text")
+        if not _HEADER.fullmatch(self.registry_token):
+            raise UsageError("a registry's token must be one word of printable ASCII characters")
 
     @classmethod
     def parse(cls, text: str) -> Credentials:

@@ -35,6 +35,12 @@ def test_what_is_no_text_is_refused(text: str) -> None:
         Credentials.parse(text)
 
 
+@pytest.mark.parametrize("token", ["a b", "a\n", "a\r\nX: y", "\u00fc"])
+def test_a_token_that_is_no_header_is_refused_unseen(token: str) -> None:
+    with pytest.raises(UsageError, match="^a registry's token must be one word of printable ASCII characters$"):
+        Credentials(registry_token=token)
+
+
 def test_nothing_counts_as_false() -> None:
     assert not Credentials()
     assert Credentials(registry_token="t")
@@ -42,7 +48,7 @@ def test_nothing_counts_as_false() -> None:
     assert Credentials("me")
 
 
-@given(st.text(st.characters(categories=["L", "N"]), min_size=12, max_size=20))
+@given(st.text(st.characters(categories=["L", "N"], max_codepoint=0x7E), min_size=12, max_size=20))
 def test_secrets_are_never_shown(secret: str) -> None:
     credentials = Credentials("me", secret, secret, secret)
     assert secret not in f"{credentials} {credentials!r} {[credentials]}"

@@ -267,7 +267,8 @@ def test_hostile_bytes_are_refused(tmp_path: Path, content: bytes) -> None:
     username=st.text(st.characters(exclude_characters=":\0", exclude_categories=["Cs"]), min_size=1),
     password=st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])),
     token=st.text(st.characters(exclude_categories=["Cs"])),
+    word=st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E)),
 )
-def test_an_entry_is_read_as_it_was_written(username: str, password: str, token: str) -> None:
-    credentials = Credentials(username, password, identity_token=token, registry_token=token)
+def test_an_entry_is_read_as_it_was_written(username: str, password: str, token: str, word: str) -> None:
+    credentials = Credentials(username, password, identity_token=token, registry_token=word)
     assert AuthFile("f", {"auths": {"h": encode_entry(credentials)}}).find("h") == credentials
