@@ -1,7 +1,8 @@
 """The work of a pass on the workers of a Dask cluster: the one door of distributed.
 
 Dask moves the work of a worker that died to another one. Doing some work twice is harmless: what is there already is
-not sent again. No secret goes over the network: each worker fills in what its own environment holds.
+not sent again. The mirror file goes to the workers as it was typed: each fills in for ``${NAME}`` what its own environment
+holds, so that only secrets that are written out in the file go over the network.
 """
 
 from __future__ import annotations
