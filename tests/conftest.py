@@ -24,6 +24,7 @@ pytest_plugins = [
     "tests.real.engines",
     "tests.real.engine_fixtures",
     "tests.real.sshd",
+    "tests.real.edge",
 ]
 
 # A busy machine is slow at times; how long an example takes says nothing about the code.

@@ -177,7 +177,7 @@ class ContainerdEngine(RealEngine):
     """Containerd, whose client knows full names alone."""
 
     def shown(self, name: str) -> str:
-        return f"docker.io/library/{name}"
+        return name if "/" in name else f"docker.io/library/{name}"
 
     def names(self) -> list[str]:
         return sorted(self.do("images", "ls", "-q").split())
@@ -236,7 +236,8 @@ def _podman(folder: Path) -> Iterator[RealEngine]:
         _wait([*client, "version"], process, folder / "log")
         yield PodmanEngine("podman4", "podman", f"socket={socket}", tuple(words), socket=str(socket))
     finally:
-        process.terminate()
+        # It would take three seconds to end by itself, and nothing of it is used again.
+        process.kill()
         process.wait(30)
         subprocess.run(["umount", str(folder / "root" / "overlay")], capture_output=True)
 

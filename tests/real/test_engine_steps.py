@@ -14,8 +14,10 @@ from typing import Literal, NoReturn, TypeVar
 import pytest
 
 import imgmove
+from imgmove.endpoints.engines.podman import Podman
 from imgmove.endpoints.layout import Layout
 from imgmove.errors import NetworkError
+from imgmove.model.platform import Platform
 from imgmove.settings import Settings
 from imgmove.wire.files import LocalFiles
 from imgmove.wire.machine import LocalCommand, LocalMachine
@@ -162,6 +164,8 @@ def test_a_failure_at_every_step_leaves_nothing(
     temporary = tmp_path / "temporary"
     temporary.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    # It changes nothing, and podman takes longer for it than for all else.
+    monkeypatch.setattr(Podman, "_platform", Platform("linux", "amd64"))
 
     def copy(tag: str) -> imgmove.CopyReport:
         with imgmove.Session(replace(settings, retries=0)) as session:

@@ -15,7 +15,6 @@ import pytest
 import imgmove
 from imgmove.errors import ImgmoveError, NotFound, ServerRefused, SomeFailed
 from imgmove.model import media_types
-from imgmove.model.location import LayoutLocation
 from imgmove.model.platform import Platform
 from imgmove.wire.machine import LocalMachine
 from tests.real.engine_fixtures import ADDED, BASE, ENGINES, Listener, Traffic, allowed, copied, diff_ids_of
@@ -26,17 +25,12 @@ from tests.real.programs import SAYS
 pytestmark = [pytest.mark.real, pytest.mark.xdist_group("engines")]
 
 
-def test_an_image_arrives_and_runs(engine: RealEngine, layout: str, session: imgmove.Session) -> None:
-    copied(session, f"{layout}:app:1", engine.at("app:1"))
-    assert engine.names() == [engine.shown("app:1")]
-    assert engine.diff_ids("app:1") == diff_ids_of([BASE])
-    assert engine.hello("app:1") == SAYS
-
-
-def test_only_the_new_layer_is_sent(
+def test_an_image_arrives_and_of_the_next_only_the_new_layer(
     engine: RealEngine, layout: str, session: imgmove.Session, traffic: Traffic, listener: Listener
 ) -> None:
     copied(session, f"{layout}:app:1", engine.at("app:1"))
+    assert engine.names() == [engine.shown("app:1")]
+    assert engine.diff_ids("app:1") == diff_ids_of([BASE])
     traffic.bytes = 0
     copied(session, f"{layout}:app:2", engine.at("app:2"))
     assert 1_000_000 < traffic.bytes < allowed(1_000_000)
@@ -48,57 +42,6 @@ def test_only_the_new_layer_is_sent(
     assert traffic.bytes < 64 << 10
     assert engine.names() == [engine.shown("app:1"), engine.shown("app:2")]
     assert listener.notes == []
-
-
-def test_on_a_base_that_was_loaded_by_others(
-    engine: RealEngine, layout: str, session: imgmove.Session, traffic: Traffic, tmp_path: Path
-) -> None:
-    subprocess.run(["skopeo", "copy", "-q", f"{layout}:app:1", f"docker-archive:{tmp_path / 'x.tar'}:x:1"], check=True)
-    engine.load(tmp_path / "x.tar")
-    traffic.bytes = 0
-    copied(session, f"{layout}:app:2", engine.at("app:2"))
-    assert traffic.bytes < allowed(1_000_000)
-    assert engine.diff_ids("app:2") == diff_ids_of([BASE, ADDED])
-
-
-def test_on_a_base_that_was_pulled(
-    engine: RealEngine, layout: str, session: imgmove.Session, traffic: Traffic, plain_registry: RealRegistry
-) -> None:
-    base = f"{plain_registry.host}/e{uuid.uuid4().hex[:8]}/base:1"
-    copied(session, f"{layout}:app:1", base)
-    engine.pull(base)
-    traffic.bytes = 0
-    copied(session, f"{layout}:app:2", engine.at("app:2"))
-    assert traffic.bytes < allowed(1_000_000)
-    assert engine.diff_ids("app:2") == diff_ids_of([BASE, ADDED])
-
-
-@pytest.mark.parametrize("name", ["docker20", "docker26", "docker26_containerd", "podman4"])
-def test_on_a_base_that_was_built_there(
-    name: str,
-    request: pytest.FixtureRequest,
-    session: imgmove.Session,
-    traffic: Traffic,
-    tmp_path: Path,
-) -> None:
-    engine: RealEngine = request.getfixturevalue(name)
-    engine.clean()
-    folder = tmp_path / "built"
-    folder.mkdir()
-    (folder / "base").write_bytes(BASE["base"])
-    (folder / "Dockerfile").write_text("FROM scratch\nCOPY base /base\n")
-    engine.do("build", "-q", "-t", "base:1", str(folder))
-    copied(session, engine.at("base:1"), f"oci:{tmp_path / 'there'}:base")
-    (tmp_path / "more").mkdir()
-    (tmp_path / "more" / "added").write_bytes(ADDED["added"])
-    options = imgmove.ImportOptions(onto=LayoutLocation(str(tmp_path / "there"), "base"))
-    imgmove.import_rootfs(str(tmp_path / "more"), f"oci:{tmp_path / 'there'}:app", options, session=session)
-    traffic.bytes = 0
-    copied(session, f"oci:{tmp_path / 'there'}:app", engine.at("app:2"))
-    assert 1_000_000 < traffic.bytes < allowed(1_000_000)
-    app = imgmove.inspect(f"oci:{tmp_path / 'there'}:app", session=session)
-    assert engine.diff_ids("app:2") == app.config["rootfs"]["diff_ids"]  # type: ignore[index]
-    engine.clean()
 
 
 def test_an_index_gives_the_engine_its_own_platform(engine: RealEngine, layout: str, session: imgmove.Session) -> None:
