@@ -73,7 +73,7 @@ def _run(arguments: list[str]) -> int:
         messages.error(error)
         return error.exit_status
     except TyperException as error:
-        messages.error(_usage_error(error))
+        messages.error(_usage_error(error, arguments))
         return 2
     except KeyboardInterrupt:
         messages.error(Interrupted())
@@ -109,13 +109,31 @@ def _invoked(arguments: list[str]) -> int:
     return result if isinstance(result, int) else 0
 
 
-def _usage_error(error: Exception) -> Exception:
+def _usage_error(error: Exception, arguments: Sequence[str]) -> Exception:
     from imgmove.errors import UsageError
 
-    message = str(getattr(error, "format_message", lambda: error)()).rstrip(".")
     context = getattr(error, "ctx", None)
-    command = context.command_path if context is not None else "imgmove"
-    return UsageError(message[:1].lower() + message[1:], hint=f"see {command} --help")
+    command = context.command_path if context is not None else " ".join(["imgmove", *arguments[:1]])
+    message, hint = _explained(error, command, arguments)
+    message, more = message[:1].lower() + message[1:].rstrip("."), f"see {command} --help"
+    return UsageError(message, hint=f"{hint}; {more}" if hint else more)
+
+
+def _explained(error: Exception, command: str, arguments: Sequence[str]) -> tuple[str, str]:
+    """What is wrong with the arguments, and what could be written instead."""
+    from imgmove.cli.foreign import hint_for_command, hint_for_option
+
+    if hasattr(error, "possibilities"):
+        message, option, alike = str(error), getattr(error, "option_name", ""), getattr(error, "possibilities", None)
+        if command == "imgmove":
+            return message, "options stand behind the command"
+        params = getattr(getattr(error, "ctx", None), "command", None)
+        existing = [(*item.opts, *item.secondary_opts) for item in getattr(params, "params", ())]
+        return message, hint_for_option(option, existing, alike or ())
+    message = str(getattr(error, "format_message", lambda: error)())
+    is_command = command == "imgmove" and message.startswith("No such command")
+    ours = hint_for_command(arguments[0]) if is_command else ""
+    return (message.partition(". ")[0] if ours else message), ours
 
 
 def _replace_closed_streams() -> None:

@@ -1,0 +1,50 @@
+"""Who writes an option or a command of another tool is told ours, in one line."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.cli.conftest import Run
+from tests.cli.test_wrong_input import one_line
+
+
+@pytest.mark.parametrize(
+    ("words", "ours"),
+    [
+        (("copy", "-a", "a", "b"), "(every platform comes along anyway; copy --all-tags is for every tag; see"),
+        (("copy", "--all", "a", "b"), "every platform comes along anyway"),
+        (("copy", "--multi-arch=all", "a", "b"), "every platform comes along anyway"),
+        (("copy", "--insecure", "a", "b"), "--src-no-tls-verify, --src-plain-http, --dest-no-tls-verify or --dest-pl"),
+        (("copy", "--src-tls-verify=false", "a", "b"), "(here it is --src-no-tls-verify or --src-plain-http; see"),
+        (("save", "--tls-verify=false", "a"), "(here it is --src-no-tls-verify or --src-plain-http; see"),
+        (("load", "--insecure"), "(here it is --dest-no-tls-verify or --dest-plain-http; see"),
+        (("inspect", "--insecure", "a"), "(here it is --no-tls-verify or --plain-http; see imgmove inspect --help)"),
+        (("login", "--tls-verify=false", "a"), "(here it is --no-tls-verify or --plain-http; see"),
+        (("tags", "--username=x", "a"), "(here it is --creds; see"),
+        (("copy", "--preserve-digests", "a", "b"), "digests change only where you ask for that"),
+        (("copy", "--plaform=x", "a", "b"), "no such option: --plaform (did you mean --platform; see imgmove copy --h"),
+        (("copy", "--frobnicate", "a", "b"), "no such option: --frobnicate (see imgmove copy --help)"),
+        (("-v", "copy", "a", "b"), "no such option: -v (options stand behind the command; see imgmove --help)"),
+        (("copy", "a", "--platform"), "'--platform' requires an argument (see imgmove copy --help)"),
+    ],
+)
+def test_options(imgmove: Run, words: tuple[str, ...], ours: str) -> None:
+    one_line(imgmove(*words), 2, ours)
+
+
+@pytest.mark.parametrize(
+    ("command", "ours"),
+    [
+        ("pull", "here it is imgmove copy IMAGE docker-daemon:"),
+        ("cp", "no such command 'cp' (here it is imgmove copy; see imgmove --help)"),
+        ("list-tags", "here it is imgmove tags REPO"),
+        ("tagss", "no such command 'tagss'. Did you mean 'tags'"),
+        ("frobnicate", "no such command 'frobnicate' (see imgmove --help)"),
+    ],
+)
+def test_commands(imgmove: Run, command: str, ours: str) -> None:
+    one_line(imgmove(command, "alpine"), 2, ours)
+
+
+def test_a_command_below_another_is_not_taken_for_the_first(imgmove: Run) -> None:
+    one_line(imgmove("bundle", "crate"), 2, "no such command 'crate'. Did you mean 'create'? (see imgmove bundle")
