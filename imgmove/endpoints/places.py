@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import posixpath
+import re
 from dataclasses import replace
 
 from imgmove.errors import NotFound, UsageError
@@ -18,6 +19,8 @@ from imgmove.model.location import (
     archive_suffix,
 )
 from imgmove.ports import Files
+
+_FOREIGN_SUFFIX = re.compile(r"\.tar\.(?!gz$|zst$)\w+$|\.(?:txz|tbz2?|tzst|zip)$")
 
 
 def looked_up(location: Location, files: Files) -> Location:
@@ -58,13 +61,17 @@ def shaped(location: Location) -> Location:
     """A destination location with nothing left to decide: a path's suffix says what is written.
 
     Raises:
-        UsageError: it is a container, which is no place for images.
+        UsageError: it is a container, which is no place for images, or has the suffix of an archive of another kind.
     """
     _refuse_containers(location)
     if not isinstance(location, PathLocation):
         return location
     path = os.path.expanduser(location.path)
-    is_archive = archive_suffix(path) is not None and not os.path.isdir(path)
+    is_folder = os.path.isdir(path)
+    if not is_folder and (foreign := _FOREIGN_SUFFIX.search(path.lower())):
+        hint = f"write .tar, .tar.gz or .tar.zst, or oci:{path} for a layout in a folder of that name"
+        raise UsageError(f"{location.path}: archives of the kind {foreign[0]} are not written", hint=hint)
+    is_archive = archive_suffix(path) is not None and not is_folder
     return ArchiveLocation("archive", path) if is_archive else LayoutLocation(path)
 
 

@@ -28,6 +28,7 @@ from imgmove.model.location import (
     RegistryLocation,
     RegistryPrefix,
     SshHost,
+    archive_suffix,
     is_path,
     path_text,
 )
@@ -45,9 +46,14 @@ _SSH_HOST = re.compile(
 _FOREIGN = {
     "dir": "oci:DIR keeps the same; docker.io/library/dir:TAG is the image",
     "ocidir": "write oci:DIR",
+    "oci-dir": "write oci:DIR",
     "containers-storage": "write podman:NAME",
+    "file": "write ./PATH or /PATH",
+    "tarball": "imgmove import FILE makes an image of a root file system",
 }
-"""Schemes of skopeo and regctl that would else be read as images on Docker Hub."""
+"""Schemes of skopeo, regctl and others that would else be read as images on Docker Hub."""
+_URL_LIKE = re.compile(r"//[^/]")
+_SCP_LIKE = re.compile(r"[^/:@]+(?:@[^/:@]+)?:/.+", re.DOTALL)
 _URL = re.compile(r"https?://(.*)", re.DOTALL | re.IGNORECASE)
 
 
@@ -71,9 +77,14 @@ def parse_location(text: str) -> Location:
     if match and (ours := _FOREIGN.get(match.group(1))):
         raise UsageError(f"there are no places of the kind {match.group(1)}:", hint=ours)
     try:
-        return _registry(text)
+        located = _registry(text)
     except UsageError as error:
-        raise _with_nearest_scheme(error, match.group(1) if match else "") from None
+        raise _with_likely_meaning(error, text, match.group(1) if match else "") from None
+    # On Docker Hub nobody has an image of such a name; on a host that is written, somebody may.
+    if archive_suffix(text) and isinstance(located, RegistryLocation) and located.reference.repository.endswith(text):
+        hint = f"a file is written ./{text}, an image {located.reference}"
+        raise UsageError(f"{text:.200} without ./ would be an image on Docker Hub", hint=hint)
+    return located
 
 
 def parse_path_location(text: str) -> Location:
@@ -207,6 +218,9 @@ def _file(scheme: str, rest: str, carrier: SshHost | None) -> LayoutLocation | A
         rest, digest = match.group(1), _digest(match.group(2))
     typed, _, name = rest.partition(":")
     path = _path(typed, scheme)
+    if carrier is None and _URL_LIKE.match(path):
+        hint = f"write {scheme}:{path[2:200]}, or {scheme}:{path[1:200]} for one in the root folder"
+        raise UsageError(f"places in files have no // after {scheme}:", hint=hint)
     if carrier and path != "~" and not path.startswith("~/"):
         # /~/x is below the user's home folder there, all else is absolute.
         path = f"/{path}"
@@ -237,6 +251,10 @@ def _without_protocol(rest: str) -> str:
         return "write HOST[:PORT]/NAME:TAG; --src-plain-http and --dest-plain-http choose HTTP"
 
 
-def _with_nearest_scheme(error: UsageError, scheme: str) -> UsageError:
+def _with_likely_meaning(error: UsageError, text: str, scheme: str) -> UsageError:
     near = difflib.get_close_matches(scheme, (*SCHEMES, *_SSH_SCHEMES), n=1) if scheme else []
-    return UsageError(error.message, hint=f"did you mean {near[0]}:?") if near else error
+    if near:
+        return UsageError(error.message, hint=f"did you mean {near[0]}:?")
+    if _SCP_LIKE.fullmatch(text):
+        return UsageError(error.message, hint="a folder on another host is written oci+ssh://[USER@]HOST/PATH")
+    return error

@@ -305,6 +305,19 @@ def test_a_destination_that_can_not_be_written(imgmove: Run, layout: Path, tmp_p
     assert os.listdir(tmp_path / "full") == ["precious"]
 
 
+@pytest.mark.parametrize("name", ["x.tar.xz", "x.tar.bz2", "x.TBZ", "x.zip"])
+def test_archives_of_a_kind_that_is_not_written(imgmove: Run, layout: Path, tmp_path: Path, name: str) -> None:
+    one_line(imgmove("copy", f"oci:{layout}", f"./{name}"), 2, "are not written", ".tar.zst", f"oci:./{name} for a lay")
+    nothing_at(tmp_path / name)
+    assert imgmove("copy", "-q", f"oci:{layout}", f"oci:./{name}").status == 0
+
+
+def test_a_file_without_its_dot(imgmove: Run, layout: Path, tmp_path: Path) -> None:
+    one_line(imgmove("copy", f"oci:{layout}", "x.tar"), 2, "a file is written ./x.tar")
+    one_line(imgmove("copy", "x.tar", "oci:out"), 2, "a file is written ./x.tar")
+    nothing_at(tmp_path / "x.tar", tmp_path / "out")
+
+
 def test_wrong_password(imgmove: Run, registry_factory: Factory, layout: Path) -> None:
     for quirks in (Quirks(basic={"alice": "s3cret"}), Quirks(token=TokenAuth())):
         server = registry_factory(quirks)
