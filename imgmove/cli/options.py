@@ -210,7 +210,8 @@ class SourceAccess:
 
     def side(self) -> SideOptions:
         """As settings want it."""
-        return _side(self.src_creds, self.src_ca, verify=not self.src_no_tls_verify, plain_http=self.src_plain_http)
+        verify = not self.src_no_tls_verify
+        return _side("--src-creds", self.src_creds, self.src_ca, verify=verify, plain_http=self.src_plain_http)
 
 
 @dataclass(frozen=True)
@@ -235,7 +236,8 @@ class DestinationAccess:
 
     def side(self) -> SideOptions:
         """As settings want it."""
-        return _side(self.dest_creds, self.dest_ca, verify=not self.dest_no_tls_verify, plain_http=self.dest_plain_http)
+        verify = not self.dest_no_tls_verify
+        return _side("--dest-creds", self.dest_creds, self.dest_ca, verify=verify, plain_http=self.dest_plain_http)
 
 
 @dataclass(frozen=True)
@@ -260,7 +262,7 @@ class Securing:
 
     def side(self) -> SideOptions:
         """As settings want it."""
-        return _side("", self.ca, verify=not self.no_tls_verify, plain_http=self.plain_http)
+        return _side("", "", self.ca, verify=not self.no_tls_verify, plain_http=self.plain_http)
 
 
 @dataclass(frozen=True)
@@ -274,7 +276,7 @@ class Access(Securing):
 
     def side(self) -> SideOptions:
         """As settings want it."""
-        return _side(self.creds, self.ca, verify=not self.no_tls_verify, plain_http=self.plain_http)
+        return _side("--creds", self.creds, self.ca, verify=not self.no_tls_verify, plain_http=self.plain_http)
 
 
 def make_settings(
@@ -293,9 +295,9 @@ def make_settings(
     )
 
 
-def _side(creds: str, ca_file: str, *, verify: bool, plain_http: bool | None) -> SideOptions:
+def _side(option: str, creds: str, ca_file: str, *, verify: bool, plain_http: bool | None) -> SideOptions:
     return SideOptions(
-        credentials=Credentials.parse(creds) if creds else None,
+        credentials=Credentials.parse(creds, origin=option) if creds else None,
         plain_http=plain_http,
         verify_tls=verify,
         ca_files=(ca_file,) if ca_file else (),

@@ -118,7 +118,7 @@ class _Meaning:
         if entry.username is None or not password:
             missing = "username" if password else "password or password_env"
             raise self._file.error(path, f"credentials lack {missing}", at_key=True)
-        return Credentials(self._filled(entry.username, (*path, "username")), password)
+        return Credentials(self._filled(entry.username, (*path, "username")), password, origin="the mirror file")
 
     def _filled(self, text: str, path: Path) -> str:
         return _VARIABLE.sub(lambda match: self._variable(match.group(1), path), text)

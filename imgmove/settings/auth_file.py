@@ -150,7 +150,7 @@ class AuthFile:
         if texts["auth"]:
             username, password = _decode(texts["auth"], where)
         try:
-            return Credentials(username, password, texts["identitytoken"], texts["registrytoken"])
+            return Credentials(username, password, texts["identitytoken"], texts["registrytoken"], self.path)
         except UsageError as error:
             raise ConfigError(f"{where}: {error.message}") from None
 

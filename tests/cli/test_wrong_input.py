@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import os
@@ -322,12 +323,35 @@ def test_wrong_password(imgmove: Run, registry_factory: Factory, layout: Path) -
     for quirks in (Quirks(basic={"alice": "s3cret"}), Quirks(token=TokenAuth())):
         server = registry_factory(quirks)
         ran = imgmove("copy", f"oci:{layout}", f"{server.host}/app:1", "--dest-creds", "alice:wr0ng")
-        one_line(ran, 6, "destination", server.host)
+        one_line(ran, 6, f"destination: {server.host} does not accept the user name or password from --dest-creds")
         assert "wr0ng" not in ran.stderr
         one_line(imgmove("copy", f"oci:{layout}", f"{server.host}/app:1"), 6, f"imgmove login {server.host}")
         assert (
             imgmove("copy", "-q", f"oci:{layout}", f"{server.host}/app:1", "--dest-creds", "alice:s3cret").status == 0
         )
+
+
+def test_where_a_wrong_password_was_found(
+    imgmove: Run, registry_factory: Factory, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    server = registry_factory(Quirks(basic={"alice": "s3cret"}))
+    file, entry = tmp_path / "auth.json", base64.b64encode(b"alice:wr0ng").decode()
+    file.write_text(json.dumps({"auths": {server.host: {"auth": entry}}}))
+    wrong = f"{server.host} does not accept the user name or password"
+    hint = f"(imgmove login {server.host} tries and keeps others)"
+    for ran in (
+        imgmove("tags", f"{server.host}/app", "--authfile", file),
+        imgmove("tags", f"{server.host}/app", "--creds", "alice:wr0ng"),
+        imgmove("login", server.host, "-u", "alice", "--authfile", "new.json", "-p", "wr0ng"),
+    ):
+        assert ran.status == 6, ran
+        assert "wr0ng" not in ran.stderr
+        assert entry not in ran.stderr
+        assert wrong in ran.stderr
+    one_line(imgmove("tags", f"{server.host}/app", "--authfile", file), 6, f"{wrong} from {file}", hint)
+    one_line(imgmove("tags", f"{server.host}/app", "--creds", "alice"), 6, f"{wrong} from --creds, without a password")
+    monkeypatch.setenv("REGISTRY_AUTH_FILE", str(file))
+    one_line(imgmove("inspect", f"{server.host}/app:1"), 6, f"source: {wrong} from {file} {hint}")
 
 
 def test_a_scope_too_small(imgmove: Run, registry_factory: Factory, layout: Path) -> None:

@@ -110,7 +110,7 @@ class Authenticator:
         was_known = self._challenge is not None
         is_refused = chosen is not None and chosen.parameters.get("error") == "insufficient_scope"
         if chosen is None or (sent is not None and (chosen.scheme == "basic" or is_refused)):
-            raise self._denied(response, scopes)
+            raise self._denied(response, scopes, is_scope_too_small=is_refused)
         with self._guard:
             self._challenge = chosen
             self._is_plain_http = response.url.startswith("http:")
@@ -120,11 +120,15 @@ class Authenticator:
             raise self._denied(response, scopes)
         response.close()
 
-    def _denied(self, response: Response, scopes: Sequence[Scope]) -> ImgmoveError:
-        error = error_of(response)
-        known = self._find(_repository(scopes))
-        hint = f"log in first: imgmove login {self._host}" if not known else "the credentials may not allow this"
-        return AccessDenied(error.message, hint=hint)
+    def _denied(
+        self, response: Response, scopes: Sequence[Scope], *, is_scope_too_small: bool = False
+    ) -> ImgmoveError:
+        error, known = error_of(response), self._find(_repository(scopes))
+        if not known:
+            return AccessDenied(error.message, hint=f"log in first: imgmove login {self._host}")
+        if is_scope_too_small:
+            return AccessDenied(error.message, hint=f"the {known.description} may not allow this")
+        return _wrong(self._host, known, error)
 
     def _basic(self, credentials: Credentials | None) -> str:
         if not credentials or not credentials.username:
@@ -236,7 +240,7 @@ class _TokenRequest:
         if not isinstance(error, AccessDenied | NotFound | ServerRefused):
             raise error
         if self.credentials:
-            raise AccessDenied(f"{self.host} does not accept the user name or password: {error.message}")
+            raise _wrong(self.host, self.credentials, error)
         raise AccessDenied(
             f"{self.host} allows this to nobody without a login: {error.message}",
             hint=f"log in first: imgmove login {self.host}",
@@ -260,6 +264,13 @@ class _TokenRequest:
         lifetime = min(lifetime, _LONGEST_LIFETIME) if lifetime > 0 else _LIFETIME
         # Long-lived tokens are renewed a little early, short-lived ones at half their time.
         return _Token(text, self.scopes, time.monotonic() + max(lifetime - _MARGIN, lifetime / 2))
+
+
+def _wrong(host: str, credentials: Credentials, error: ImgmoveError) -> AccessDenied:
+    """What to say of credentials that a registry or its token server does not know; they themselves are not shown."""
+    hint = f"imgmove login {host} tries and keeps others" if credentials.origin else ""
+    said = "" if error.message.endswith("says: status 401") else f": {error.message}"
+    return AccessDenied(f"{host} does not accept the {credentials.description}{said}", hint=hint)
 
 
 def _basic_header(credentials: Credentials) -> str:
