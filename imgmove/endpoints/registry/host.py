@@ -16,10 +16,12 @@ from imgmove.ports import RequestGate
 from imgmove.wire.auth import Authenticator, Scope
 from imgmove.wire.http import Body, HttpClient, Response, error_of
 from imgmove.wire.http.client import led_to, origin
-from imgmove.wire.http.errors import NotTls, shown
+from imgmove.wire.http.errors import WITH_TLS, ConnectionBroke, NoSuchHost, NotTls, shown
 
 _MOST_CHALLENGES = 5
 _HTTP_PORT = 80
+_BAD_REQUEST = 400
+"""Which teaches nothing of a registry: that is what servers for TLS say to those who come without."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,7 @@ class RegistryHost:
         # The first request of all goes alone: what it learns (a challenge, a token) spares the others theirs.
         with self._first:
             response = self._begun(method, place, scopes, headers or {}, body)
-            self._is_known = True
+            self._is_known = response.status != _BAD_REQUEST
             return response
 
     def url(self, place: str) -> str:
@@ -138,6 +140,13 @@ class RegistryHost:
                 raise
             self._base = self._base.replace("https://", "http://", 1)
             return self._sent(method, place, scopes, headers, body)
+        except ConnectionBroke as error:
+            # Many servers for TLS close the connection without a word, or before it can be read.
+            error.hint = f"if it speaks TLS, {WITH_TLS}" if self._access.plain_http else ""
+            raise
+        except NoSuchHost as error:
+            error.hint = "that is Docker Hub, where names without a host belong" if self.name == HUB else ""
+            raise
 
     def _sent(
         self, method: str, place: str, scopes: Sequence[Scope], headers: Mapping[str, str], body: Body | bytes | None

@@ -120,9 +120,7 @@ class Authenticator:
             raise self._denied(response, scopes)
         response.close()
 
-    def _denied(
-        self, response: Response, scopes: Sequence[Scope], *, is_scope_too_small: bool = False
-    ) -> ImgmoveError:
+    def _denied(self, response: Response, scopes: Sequence[Scope], *, is_scope_too_small: bool = False) -> ImgmoveError:
         error, known = error_of(response), self._find(_repository(scopes))
         if not known:
             return AccessDenied(error.message, hint=f"log in first: imgmove login {self._host}")

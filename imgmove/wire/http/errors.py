@@ -25,6 +25,12 @@ _HINTS = {
     405: "it may be for reading only, such as a mirror",
     413: "a proxy in front of it limits the size of requests",
 }
+WITH_TLS = "add --no-src-plain-http or --no-dest-plain-http"
+"""What to do where plain HTTP was spoken because that is the rule for loopback addresses, or somebody asked for it."""
+
+_WANTS_TLS = re.compile(rb"HTTP request (?:to an|was sent to) HTTPS", re.IGNORECASE)
+"""What servers for TLS say to those who come without: those in Go, and nginx."""
+
 _LONGEST_MESSAGE = 300
 _LARGEST_BODY = 64 << 10
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
@@ -47,8 +53,11 @@ def error_of(response: Response, what: str = "") -> ImgmoveError:
     Args:
         what: what was asked for, to begin the message with.
     """
-    code, message = _registry_error(response)
+    content = _beginning(response)
+    code, message = _registry_error(content)
     host = urlsplit(response.url).netloc.rpartition("@")[2]
+    if response.status == 400 and response.url.startswith("http:") and _WANTS_TLS.search(content):
+        return ServerRefused(f"{host} speaks TLS, not plain HTTP", status=400, hint=WITH_TLS)
     said = message or f"status {response.status}"
     text = f"{what}: {host} says: {said}" if what else f"{host} says: {said}"
     if response.status == 404:
@@ -186,13 +195,18 @@ class NotTls(NetworkError):
     is_transient = False
 
 
-def _registry_error(response: Response) -> tuple[str, str]:
-    """Code and message of the first error in the body (OCI distribution spec, *Error Codes*)."""
+def _beginning(response: Response) -> bytes:
+    """What an answer says, as far as it is read; closes it."""
     try:
-        content = response.read(_LARGEST_BODY)
+        return response.read(_LARGEST_BODY)
     except ImgmoveError:
-        content = b""
-    response.close()
+        return b""
+    finally:
+        response.close()
+
+
+def _registry_error(content: bytes) -> tuple[str, str]:
+    """Code and message of the first error in a body (OCI distribution spec, *Error Codes*)."""
     with contextlib.suppress(ValueError, RecursionError, AttributeError, LookupError, TypeError):
         first = json.loads(content)["errors"][0]
         code, message = str(first.get("code") or ""), str(first.get("message") or "")
