@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import dataclass
+from itertools import islice
 
-from imgmove.errors import ImgmoveError, MalformedContent, SizeMismatch
+from imgmove.errors import ImgmoveError, MalformedContent, NotFound, SizeMismatch
 from imgmove.model.descriptor import Descriptor
 from imgmove.model.digest import Digest
 from imgmove.model.manifest import LARGEST_MANIFEST, Index, Node, parse_manifest
-from imgmove.ports import Destination, NamedImage, NameResolver, Opener, Reader, read_all
+from imgmove.ports import Destination, NamedImage, NameResolver, Opener, Reader, Source, TagLister, read_all
 from imgmove.streams import BytesReader, ContentCheck
 
 DEEPEST_INDEX = 16
@@ -17,6 +20,10 @@ DEEPEST_INDEX = 16
 
 MOST_REFERRERS = 10_000
 """How many signatures and the like one image may have."""
+
+
+_MOST_LOOKED_THROUGH = 1000
+"""Tags; a page of them, as a rule."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +42,20 @@ class Tree:
     names: tuple[str, ...]
     nodes: tuple[Node, ...]
     blobs: tuple[Descriptor, ...]
+
+
+def resolved(source: Source, name: str) -> Descriptor:
+    """What a name or digest stands for; whoever names a tag that is not there hears of those that are like it.
+
+    Raises:
+        NotFound: there is no such thing.
+    """
+    try:
+        return source.resolve(name)
+    except NotFound as error:
+        if not error.hint and ":" not in name and isinstance(source, TagLister):
+            error.hint = _tags_like(source, name)
+        raise
 
 
 def open_content(source: Opener, descriptor: Descriptor, offset: int = 0) -> Reader:
@@ -108,10 +129,26 @@ def grow(root: Descriptor, names: tuple[str, ...], nodes: Mapping[Digest, Node])
 
 
 def blame(error: ImgmoveError, name: str) -> ImgmoveError:
-    """Puts the name of an image before an error's message, once."""
-    if name and name not in error.message:
-        error.message = f"{name}: {error.message}"
-    return error
+    """The same error with the name of an image before its message, once; others may share the one that was given."""
+    if not name or name in error.message:
+        return error
+    blamed = copy(error)
+    blamed.message = f"{name}: {error.message}"
+    blamed.__cause__ = error.__cause__
+    return blamed
+
+
+def _tags_like(source: TagLister, name: str) -> str:
+    try:
+        tags = [tag for tag in islice(source.tags(), _MOST_LOOKED_THROUGH) if not tag.startswith("sha256-")]
+    except NotFound:
+        tags = []
+    except ImgmoveError:
+        return ""
+    near = difflib.get_close_matches(name, tags, n=3) or (tags if len(tags) < 4 else [])
+    if near:
+        return f"there is {', '.join(near)}"
+    return "no tag is like it" if tags else "there are no tags at all; is the repository's name right"
 
 
 def holds(destination: Destination, referrer: NamedImage) -> bool:

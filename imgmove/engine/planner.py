@@ -10,7 +10,7 @@ from typing import TypeVar
 from imgmove.engine.assemble import assemble
 from imgmove.engine.choose import check_platform, choose_one, choose_several, flattened
 from imgmove.engine.convert import Conversions, Recipe, is_convertible
-from imgmove.engine.graph import DEEPEST_INDEX, MOST_REFERRERS, holds, read_content, read_node
+from imgmove.engine.graph import DEEPEST_INDEX, MOST_REFERRERS, holds, read_content, read_node, resolved
 from imgmove.engine.plan import Choice, Move, Plan
 from imgmove.engine.pool import Pool, TaskGroup
 from imgmove.engine.survey import BlobKey, BlobStatus, Findings, Survey, blob_key, is_made_up
@@ -95,7 +95,7 @@ class _Planner:
 
     def _resolve(self, survey: Survey) -> None:
         move = survey.move
-        root: Descriptor = self._ask("source", f"resolving {move.label}", lambda: move.source.resolve(move.name))
+        root: Descriptor = self._ask("source", f"resolving {move.label}", lambda: resolved(move.source, move.name))
         if isinstance(move.destination, PullingDestination):
             self._survey_holding(survey, move.destination, root)
             return

@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import TypeVar
 
 from imgmove.engine.choose import check_platform, choose_one, flattened, preferred
-from imgmove.engine.graph import read_content, read_node
+from imgmove.engine.graph import read_content, read_node, resolved
 from imgmove.errors import ImgmoveError
 from imgmove.model.descriptor import Descriptor
 from imgmove.model.location import Location, PipeLocation
@@ -46,7 +46,7 @@ class SourceImage:
         assert isinstance(source, Source)
         self.source = source
         self.label = origin.label
-        self.root = self.ask(f"resolving {origin.label}", lambda: source.resolve(origin.name))
+        self.root = self.ask(f"resolving {origin.label}", lambda: resolved(source, origin.name))
 
     @cached_property
     def node(self) -> Node:

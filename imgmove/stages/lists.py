@@ -48,7 +48,10 @@ def repos(session: Session, place: str) -> list[str]:
     found = _registry(place)
     registries = session.endpoints.registries_behind(found.carrier)
     listing = f"listing {found.host}"
-    return sorted(session.run.persist(listing, lambda: list(registries.repositories(found.host, found.path))))
+    try:
+        return sorted(session.run.persist(listing, lambda: list(registries.repositories(found.host, found.path))))
+    except ImgmoveError as error:
+        raise error.on("source") from error.__cause__
 
 
 def _instead(image: RegistryLocation) -> str:

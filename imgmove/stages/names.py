@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
-from imgmove.engine.graph import read_node
+from imgmove.engine.graph import read_node, resolved
 from imgmove.errors import ImgmoveError, NotFound, UsageError
 from imgmove.model.descriptor import Descriptor
 from imgmove.model.digest import Digest
@@ -36,7 +36,7 @@ def tag(session: Session, location: Location, names: Sequence[str]) -> list[str]
     assert isinstance(source, Source)
     assert isinstance(place, Destination)
     try:
-        root = session.run.persist(f"resolving {location}", partial(source.resolve, _resolvable(location)))
+        root = session.run.persist(f"resolving {location}", partial(resolved, source, _resolvable(location)))
         node = session.run.persist(f"reading {root.digest.short}", partial(read_node, source, root))
         put = partial(place.put_manifest, node.content, node.media_type, wanted, algorithm=node.algorithm)
         session.run.persist(f"tagging {location}", put)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from imgmove.endpoints.factory import Endpoints
 from imgmove.engine.plan import Move
-from imgmove.errors import NotFound, UsageError
+from imgmove.errors import ImgmoveError, NotFound, UsageError
 from imgmove.model.digest import Digest
 from imgmove.model.location import (
     ArchiveLocation,
@@ -67,6 +67,13 @@ def find_origins(endpoints: Endpoints, location: Location, *, every: bool) -> li
         NotFound: there is none.
         UsageError: there are several and none is named.
     """
+    try:
+        return _found(endpoints, location, every=every)
+    except ImgmoveError as error:
+        raise error.on("source") from error.__cause__
+
+
+def _found(endpoints: Endpoints, location: Location, *, every: bool) -> list[Origin]:
     if isinstance(location, RegistryLocation):
         return list(_from_registry(endpoints, location, every=every))
     source = endpoints.source(location)
@@ -83,7 +90,7 @@ def find_origins(endpoints: Endpoints, location: Location, *, every: bool) -> li
     if not every:
         images = [_only(images, location)]
     if not images:
-        raise NotFound(f"{location} holds no image").on("source")
+        raise NotFound(f"{location} holds no image")
     return [origin for image in images for origin in _from_listing(source, image, location)]
 
 
@@ -103,10 +110,10 @@ def _only(images: Sequence[NamedImage], location: Location) -> NamedImage:
     if len(images) == 1:
         return images[0]
     if not images:
-        raise NotFound(f"{location} holds no image").on("source")
+        raise NotFound(f"{location} holds no image")
     names = ", ".join(image.names[0] if image.names else str(image.descriptor.digest) for image in images[:8])
     more = ", …" if len(images) > 8 else ""
-    raise UsageError(f"{location} holds {len(images)} images", hint=f"name one of {names}{more}").on("source")
+    raise UsageError(f"{location} holds {len(images)} images", hint=f"name one of {names}{more}")
 
 
 def _from_listing(source: Source, image: NamedImage, location: Location) -> Iterator[Origin]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from imgmove.engine.graph import read_content
+from imgmove.engine.graph import read_content, resolved
 from imgmove.engine.verify import Verified, differences
 from imgmove.engine.verify import verify as walk
 from imgmove.errors import Difference, ImgmoveError, Side, SignatureError
@@ -124,7 +124,7 @@ def _verified(
     source = origin.source
     assert isinstance(source, Source)
     try:
-        root = session.run.persist(f"resolving {origin.label}", lambda: source.resolve(origin.name))
+        root = session.run.persist(f"resolving {origin.label}", lambda: resolved(source, origin.name))
         # Signatures are found among the referrers, so a key needs them.
         verified = walk(source, root, session.pool, with_referrers=referrers or key is not None, side=side)
         verified.raise_first()

@@ -73,7 +73,7 @@ def tar_file(path: Path, members: Mapping[str, bytes], *extra: tarfile.TarInfo) 
 
 def test_unknown_tag(imgmove: Run, registry: RegistryServer, layout: Path) -> None:
     registry.put_image("app", "1")
-    one_line(imgmove("copy", f"{registry.host}/app:2", "oci:out"), 5, "source", f"{registry.host}/app has no 2")
+    one_line(imgmove("copy", f"{registry.host}/app:2", "oci:out"), 5, "source", f"{registry.host}/app has no tag 2")
     one_line(imgmove("copy", f"{registry.host}/none:1", "oci:out"), 5)
     one_line(imgmove("copy", f"oci:{layout}:app:2", "oci:out"), 5, "app:2", "app:1")
     one_line(imgmove("tags", f"{registry.host}/none"), 5)
@@ -84,7 +84,7 @@ def test_unknown_tag(imgmove: Run, registry: RegistryServer, layout: Path) -> No
 def test_what_keeps_an_archive_from_being_written_is_told_once(imgmove: Run, registry: RegistryServer) -> None:
     registry.put_image("app", "1")
     ran = imgmove("save", f"{registry.host}/app:1", f"{registry.host}/app:2", "-o", "out.tar")
-    told = [f"imgmove: source: {registry.host}/app has no 2", "imgmove: all 2 images failed"]
+    told = [f"imgmove: source: {registry.host}/app has no tag 2 (there is 1)", "imgmove: all 2 images failed"]
     assert (ran.status, ran.stderr.splitlines()) == (5, told)
 
 

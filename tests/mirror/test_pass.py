@@ -128,7 +128,7 @@ def test_pruning_what_was_never_written(registry_factory: Factory, settings: Set
     source.put_image("app", "1")
     config = write(tmp_path, f"source: {source.host}/app, destination: {tmp_path}/out, prune: {{enabled: true}}")
     report = imgmove.run_mirror(config, settings=settings)
-    assert [failure.message for failure in report.failures] == [f"source: {source.host}/app has no 1"]
+    assert [failure.message for failure in report.failures] == [f"source: {source.host}/app has no tag 1"]
 
 
 def test_more_tags_than_anybody_has(registry_factory: Factory, settings: Settings, tmp_path: Path) -> None:

@@ -66,7 +66,7 @@ class RepositoryReader:
         """What a tag or digest stands for: one HEAD, which public registries do not count as a pull."""
         found = self.find(name)
         if found is None:
-            raise NotFound(f"{self.label} has no {name or 'such image'}")
+            raise NotFound(f"{self.label} has no {'manifest' if ':' in name else 'tag'} {name}")
         return found
 
     def find(self, name: str) -> Descriptor | None:
