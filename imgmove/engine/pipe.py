@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -28,18 +28,37 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, slots=True)
 class Piped:
-    """An image that came out of a pipe: as it was there, and as it is at the destination."""
+    """An image that came out of a pipe: as it was there, and as it is at the destination.
+
+    Attributes:
+        blobs: what it and its referrers name, each once, as it is at the destination.
+        referrers: how many came along.
+    """
 
     image: NamedImage
     descriptor: Descriptor
     names: tuple[str, ...]
+    blobs: tuple[Descriptor, ...]
+    referrers: int
 
 
-def move_pipe(source: SequentialSource, piping: Piping) -> Sequence[Piped]:
+@dataclass(frozen=True, slots=True)
+class Outflow:
+    """What came out of a pipe.
+
+    Attributes:
+        images: in the pipe's order.
+        sent: the blobs whose bytes went to the destination, as they went.
+        present: those that it had.
+    """
+
+    images: Sequence[Piped]
+    sent: Mapping[Digest, Descriptor]
+    present: Mapping[Digest, Descriptor]
+
+
+def move_pipe(source: SequentialSource, piping: Piping) -> Outflow:
     """Sends everything that comes out of a pipe to one destination.
-
-    Returns:
-        The images, in the pipe's order.
 
     Raises:
         UsageError: the destination is a pipe too, and content has to be read before it has a digest.
@@ -55,7 +74,8 @@ def move_pipe(source: SequentialSource, piping: Piping) -> Sequence[Piped]:
     done = _PipedImages(source, piping, blobs).put()
     if isinstance(destination, OutlinedDestination):
         on_destination(destination.finish)
-    return done
+    present = {digest: blob for digest, blob in blobs.arrived.items() if digest not in blobs.sent}
+    return Outflow(done, blobs.sent, present)
 
 
 @dataclass(frozen=True)
@@ -77,7 +97,9 @@ class _PipedImages:
                 self._put_tree(referrer, referrer.names)
             if referrers and tree.names:
                 self._put(root, tree.names)
-            done.append(Piped(image, root.descriptor, tree.names))
+            named = (blob for part in (tree, *referrers) for blob in part.blobs)
+            found = {blob.digest: blob for blob in (self.blobs.became.get(blob.digest, blob) for blob in named)}
+            done.append(Piped(image, root.descriptor, tree.names, tuple(found.values()), len(referrers)))
         return done
 
     def _grown(self, image: NamedImage, names: tuple[str, ...]) -> Tree:

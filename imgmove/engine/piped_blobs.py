@@ -70,12 +70,14 @@ class PipedBlobs:
 
     Attributes:
         arrived: all that is at the destination, as it is there.
+        sent: of that, what had to be sent.
         became: what was converted, by the digest that it had in the pipe.
     """
 
     source: SequentialSource
     piping: Piping
     arrived: dict[Digest, Descriptor] = field(default_factory=dict)
+    sent: dict[Digest, Descriptor] = field(default_factory=dict)
     became: dict[Digest, Descriptor] = field(default_factory=dict)
 
     def take(self, arrival: Arrival) -> None:
@@ -171,6 +173,7 @@ class PipedBlobs:
         except BaseException:
             writer.abort()
             raise
+        self.sent[descriptor.digest] = descriptor
         return descriptor
 
     def _settled(self, arrival: Arrival, descriptor: Descriptor, diff_id: Digest | None) -> None:

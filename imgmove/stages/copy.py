@@ -188,14 +188,13 @@ def _copy_pipe(
         knowledge=session.knowledge,
         referrers=options.referrers,
     )
-    moved = move_pipe(source, piping)
+    outflow = move_pipe(source, piping)
+    labels = [names.targets[piped.image.descriptor.digest].label for piped in outflow.images]
     images = [
-        ImageReport(
-            str(sources[0]), names.targets[piped.image.descriptor.digest].label, piped.descriptor.digest, "copied"
-        )
-        for piped in moved
+        ImageReport.of_piped(piped, outflow, str(sources[0]), label)
+        for piped, label in zip(outflow.images, labels, strict=True)
     ]
-    return CopyReport(images, Totals())
+    return CopyReport(images, Totals.of_pipe(outflow))
 
 
 class _PipeNames:

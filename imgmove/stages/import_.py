@@ -149,13 +149,10 @@ class _Import:
         return self._with_layer(report) if takes_it_now else report
 
     def _in_one_pass(self, destination: Destination) -> CopyReport:
-        (moved,) = move_pipe(self.pipe, self._piping(destination, self._names))
-        blobs = self.pipe.manifest.children
-        size = sum(blob.size for blob in blobs)
-        image = ImageReport(
-            self.origin.label, self.target.label, moved.descriptor.digest, "copied", size=size, bytes_sent=size
-        )
-        return CopyReport([image], Totals(blobs_sent=len(blobs), bytes_sent=size))
+        outflow = move_pipe(self.pipe, self._piping(destination, self._names))
+        (piped,) = outflow.images
+        image = ImageReport.of_piped(piped, outflow, self.origin.label, self.target.label)
+        return CopyReport([image], Totals.of_pipe(outflow))
 
     def _with_layer(self, report: CopyReport) -> CopyReport:
         """The report of the plan, for which the layer was there already, with the layer as it was: sent."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from imgmove.engine.pipe import Outflow, Piped
 from imgmove.engine.plan import Fate, Plan, PlannedBlob
 from imgmove.errors import ImgmoveError, SomeFailed
+from imgmove.model.descriptor import Descriptor
 from imgmove.model.digest import Digest
 
 Status = Literal["copied", "present", "planned", "failed"]
@@ -38,6 +40,19 @@ class ImageReport:
     size: int = 0
     bytes_sent: int = 0
 
+    @classmethod
+    def of_piped(cls, piped: Piped, outflow: Outflow, source: str, destination: str) -> ImageReport:
+        """What became of an image that came out of a pipe."""
+        return cls(
+            source,
+            destination,
+            piped.descriptor.digest,
+            "copied",
+            referrers=piped.referrers,
+            size=_size_of(piped.blobs),
+            bytes_sent=_size_of(blob for blob in piped.blobs if blob.digest in outflow.sent),
+        )
+
     def __str__(self) -> str:
         if not self.digest:
             return self.destination
@@ -61,7 +76,7 @@ class ImageReport:
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """What moved and what did not have to; sizes are bytes as the source has them."""
+    """What moved and what did not have to; sizes are bytes as the source has them, out of a pipe as they were sent."""
 
     blobs_sent: int = 0
     bytes_sent: int = 0
@@ -76,6 +91,12 @@ class Totals:
         tally = Tally()
         tally.add(plan)
         return tally.totals()
+
+    @classmethod
+    def of_pipe(cls, outflow: Outflow) -> Totals:
+        """What the blobs of a pipe came to."""
+        sent, present = outflow.sent.values(), outflow.present.values()
+        return cls(len(sent), _size_of(sent), blobs_present=len(present), bytes_present=_size_of(present))
 
     def to_json(self) -> dict[str, object]:
         """The JSON form."""
@@ -177,6 +198,10 @@ class CopyReport:
         if self.is_dry_run:
             value["blobs"] = [_blob_json(blob) for blob in self.blobs]
         return value
+
+
+def _size_of(blobs: Iterable[Descriptor]) -> int:
+    return sum(blob.size for blob in blobs)
 
 
 def _blob_json(blob: PlannedBlob) -> dict[str, object]:

@@ -71,6 +71,8 @@ def test_out_of_an_engine_and_back(
         assert "digest of its own" in listener.notes[0]
     out = imgmove.inspect(there, session=session)
     assert out.config["rootfs"] == original.config["rootfs"]
+    documents = report.totals.bytes_sent - sum(layer.size for layer in out.layers)
+    assert 0 < documents < 10_000, "what was sent is told"
     assert all(media_types.layer_compression(layer.media_type) == "gzip" for layer in out.layers)
     imgmove.verify(there, session=session)
 

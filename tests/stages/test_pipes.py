@@ -96,10 +96,35 @@ def test_pieces_are_small(quick: Settings, registry: RegistryServer, new_archive
 
 
 def test_blobs_that_are_there_are_read_past(quick: Settings, registry: RegistryServer, new_archive: Path) -> None:
-    piped(quick, new_archive, f"{registry.host}/app:1")
+    first = piped(quick, new_archive, f"{registry.host}/app:1").totals
     registry.forget()
-    piped(quick, new_archive, f"{registry.host}/app:2")
+    again = piped(quick, new_archive, f"{registry.host}/app:2").totals
     assert registry.received("* upload") == 0
+    assert (again.blobs_sent, again.bytes_sent) == (0, 0)
+    assert (again.blobs_present, again.bytes_present) == (first.blobs_sent, first.bytes_sent)
+
+
+@pytest.mark.parametrize("which", ["old", "new"])
+def test_what_was_sent_is_counted(
+    which: str, quick: Settings, registry: RegistryServer, old_archive: Path, new_archive: Path
+) -> None:
+    report = piped(quick, old_archive if which == "old" else new_archive, f"{registry.host}/app:1")
+    (image,) = report.images
+    assert image.size == image.bytes_sent == report.totals.bytes_sent == registry.received("* upload")
+    assert image.referrers == (which == "new"), "signatures and the like came along"
+    assert report.totals.blobs_sent == (5 if which == "new" else 3)
+    assert report.totals.blobs_present == 0
+
+
+def test_what_is_converted_on_the_way_is_counted_as_it_was_sent(
+    quick: Settings, registry: RegistryServer, old_archive: Path
+) -> None:
+    piped(quick, old_archive, f"{registry.host}/app:gzip")
+    before = registry.received("* upload")
+    report = piped(quick, old_archive, f"{registry.host}/app:zstd", imgmove.CopyOptions(compression="zstd"))
+    assert report.images[0].bytes_sent == report.totals.bytes_sent == registry.received("* upload") - before
+    assert report.totals.blobs_sent == 2
+    assert report.images[0].size == report.totals.bytes_sent + report.totals.bytes_present, "the config was there"
 
 
 def test_from_pipe_to_pipe(quick: Settings, new_archive: Path, old_archive: Path, tmp_path: Path) -> None:
