@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from imgmove.endpoints.bundle import Bundle
-from imgmove.engine.graph import DEEPEST_INDEX, read_node
+from imgmove.engine.graph import DEEPEST_INDEX, ManifestAllowance, read_node
 from imgmove.errors import MalformedContent
 from imgmove.model.descriptor import Descriptor
 from imgmove.model.digest import Digest
@@ -38,6 +38,7 @@ def content_of(bundle: Bundle, root: Descriptor) -> Content:
     nodes: dict[Digest, Node] = {}
     blobs: dict[Digest, Descriptor] = {}
     referrers: dict[Digest, NamedImage] = {}
+    allowance = ManifestAllowance()
     waiting = deque([(root, 0)])
     while waiting:
         descriptor, depth = waiting.popleft()
@@ -45,6 +46,7 @@ def content_of(bundle: Bundle, root: Descriptor) -> Content:
             continue
         if depth > DEEPEST_INDEX:
             raise MalformedContent(f"indexes stand in one another more than {DEEPEST_INDEX} deep")
+        allowance.spend(descriptor)
         node = nodes[descriptor.digest] = read_node(bundle, descriptor)
         for child in node.children:
             if child.is_manifest and isinstance(node, Index):

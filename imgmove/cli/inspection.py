@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from imgmove.cli.messages import clean, counted, size, write
 from imgmove.stages.inspect import Inspection
@@ -76,21 +76,31 @@ def _config(document: dict[str, object]) -> Iterator[str]:
         if inner.get(key):
             value = inner[key]
             yield _row(label, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
-    for item in inner.get("Env") or []:
+    for item in _several(inner.get("Env")):
         yield _row("env", str(item))
     for key, label in (("ExposedPorts", "port"), ("Volumes", "volume")):
-        for item in inner.get(key) or {}:
+        for item in _several(inner.get(key)):
             yield _row(label, str(item))
     labels = inner.get("Labels")
     for name, value in sorted(labels.items()) if isinstance(labels, dict) else ():
         yield _row("label", f"{name}={value}")
 
 
+def _several(value: object) -> Iterable[object]:
+    """What should be a list, or an object whose keys count; whatever else somebody wrote there counts as one."""
+    return value if isinstance(value, list | dict) else [value] if value else []
+
+
 def _row(label: str, text: str) -> str:
-    return f"{label:{_WIDTH}}{text if len(text) <= _LONGEST else text[: _LONGEST - 1] + '…'}"
+    return f"{label:{_WIDTH}}{_cut(text)}"
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    rows = [tuple(map(_cut, row)) for row in rows]
     widths = [max(len(row[column]) for row in (header, *rows)) for column in range(len(header))]
     for row in (header, *rows):
         cells = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import threading
 from collections.abc import Mapping
 from copy import copy
 from dataclasses import dataclass
@@ -21,9 +22,31 @@ DEEPEST_INDEX = 16
 MOST_REFERRERS = 10_000
 """How many signatures and the like one image may have."""
 
-
 _MOST_LOOKED_THROUGH = 1000
 """Tags; a page of them, as a rule."""
+
+MOST_MANIFEST_BYTES = 8 << 20
+"""Of all manifests of one image together, referrers too. Real ones take a hundredth of it; all are held in memory."""
+
+
+class ManifestAllowance:
+    """How much the manifests of one image may still weigh; for many threads."""
+
+    def __init__(self) -> None:
+        self._left = MOST_MANIFEST_BYTES
+        self._lock = threading.Lock()
+
+    def spend(self, descriptor: Descriptor) -> None:
+        """Takes off a manifest that is about to be read, whose size reading it will prove.
+
+        Raises:
+            MalformedContent: it would be too much.
+        """
+        with self._lock:
+            self._left -= descriptor.size
+            is_overspent = self._left < 0
+        if is_overspent:
+            raise MalformedContent(f"the manifests of one image are over the limit of {MOST_MANIFEST_BYTES} bytes")
 
 
 @dataclass(frozen=True, slots=True)

@@ -277,6 +277,7 @@ class _Planner:
             if node := self._findings.nodes.get(descriptor.digest):
                 return node
             what = f"reading manifest {descriptor.digest.short}"
+            self._ask("source", what, lambda: survey.allowance.spend(descriptor))
             node = self._ask("source", what, lambda: read_node(survey.move.source, descriptor))
             self._findings.nodes[descriptor.digest] = node
             return node

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from imgmove.engine.convert import Conversions, Recipe, is_convertible
+from imgmove.engine.graph import ManifestAllowance
 from imgmove.engine.plan import Fate, Move
 from imgmove.model.descriptor import Descriptor
 from imgmove.model.digest import Digest
@@ -28,6 +29,7 @@ class Survey:
     subjects: dict[Digest, set[Digest]] = field(default_factory=dict)
     visited: set[Digest] = field(default_factory=set)
     notes: list[str] = field(default_factory=list)
+    allowance: ManifestAllowance = field(default_factory=ManifestAllowance)
     error: BaseException | None = None
 
     def fail(self, error: BaseException) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from imgmove.engine.blobs import SidedReader
-from imgmove.engine.graph import DEEPEST_INDEX, MOST_REFERRERS, open_content, read_node
+from imgmove.engine.graph import DEEPEST_INDEX, MOST_REFERRERS, ManifestAllowance, open_content, read_node
 from imgmove.engine.pool import Pool, TaskGroup
 from imgmove.errors import ContentError, ImgmoveError, MalformedContent, NotFound, Side
 from imgmove.model.descriptor import Descriptor
@@ -107,6 +107,7 @@ class _Walk:
     blobs: dict[Digest, Descriptor] = field(default_factory=dict)
     referrers: dict[Digest, NamedImage] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
+    allowance: ManifestAllowance = field(default_factory=ManifestAllowance)
     error: BaseException | None = None
 
     def __post_init__(self) -> None:
@@ -140,7 +141,8 @@ class _Walk:
 
     def _failed(self, descriptor: Descriptor, error: BaseException) -> None:
         if isinstance(error, ContentError | NotFound):
-            self.faults.append(Fault(descriptor, _sided(error, self.side)))
+            # The frames of its traceback would keep far more than the error alive, and there may be many.
+            self.faults.append(Fault(descriptor, _sided(error.with_traceback(None), self.side)))
         elif self.error is None:
             self.error = _sided(error, self.side) if isinstance(error, ImgmoveError) else error
 
@@ -152,6 +154,7 @@ class _Walk:
             return True
 
     def _read(self, descriptor: Descriptor, depth: int) -> None:
+        self.allowance.spend(descriptor)
         node = self.pool.run.persist(
             f"reading manifest {descriptor.digest.short}", lambda: read_node(self.source, descriptor)
         )

@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import TypeVar
 
 from imgmove.engine.choose import check_platform, choose_one, flattened, preferred
-from imgmove.engine.graph import read_content, read_node, resolved
+from imgmove.engine.graph import ManifestAllowance, read_content, read_node, resolved
 from imgmove.errors import ImgmoveError
 from imgmove.model.descriptor import Descriptor
 from imgmove.model.location import Location, PipeLocation
@@ -38,6 +38,7 @@ class SourceImage:
 
     def __init__(self, session: Session, location: Location) -> None:
         self._session = session
+        self._allowance = ManifestAllowance()
         location = session.endpoints.looked_up(location)
         if isinstance(location, PipeLocation):
             location = session.endpoints.spooled(location)
@@ -55,7 +56,9 @@ class SourceImage:
 
     def read(self, descriptor: Descriptor) -> Node:
         """A manifest or index of it."""
-        return self.ask(f"reading {descriptor.digest.short}", lambda: read_node(self.source, descriptor))
+        what = f"reading {descriptor.digest.short}"
+        self.ask(what, lambda: self._allowance.spend(descriptor))
+        return self.ask(what, lambda: read_node(self.source, descriptor))
 
     def content(self, descriptor: Descriptor) -> bytes:
         """A config."""

@@ -19,9 +19,10 @@ from imgmove.endpoints.layout_reader import blob_path
 from imgmove.model import media_types
 from imgmove.model.descriptor import Descriptor
 from imgmove.model.digest import Digest
+from imgmove.model.manifest import make_manifest
 from imgmove.wire.files import LocalFiles
 from tests.cli.conftest import Ran, Run
-from tests.images import build_image, build_index
+from tests.images import build_image, build_index, put_blob
 from tests.quirks import Quirks, RegistryServer, TokenAuth
 
 Factory = Callable[..., RegistryServer]
@@ -414,6 +415,23 @@ def test_control_characters_of_others_stay_away_from_the_terminal(imgmove: Run, 
     assert ran.status == 0, ran
     assert "\x1b" not in ran.stdout
     assert "\x07" not in ran.stdout
+
+
+def test_a_config_of_other_shapes_and_sizes_is_shown_as_it_is(imgmove: Run, layout: Path) -> None:
+    inner = {"Env": 7, "ExposedPorts": 80, "Volumes": "/data", "Labels": ["x"], "Cmd": {"a": 1}}
+    config = json.dumps({"os": "o" * 5000, "architecture": "amd64", "config": inner}).encode()
+    described = Descriptor.of(config, media_types.OCI_CONFIG)
+    writable = Layout.writable(LocalFiles(), str(layout))
+    put_blob(writable, described, config)
+    manifest = make_manifest(media_types.OCI_MANIFEST, described, [])
+    entries = [{**manifest.descriptor.to_json(), "platform": {"os": "o" * 5000, "architecture": "amd64"}}] * 2
+    document = {"schemaVersion": 2, "mediaType": media_types.OCI_INDEX, "manifests": entries}
+    writable.put_manifest(manifest.content, manifest.media_type, ())
+    writable.put_manifest(json.dumps(document).encode(), media_types.OCI_INDEX, ("odd:1",))
+    ran = imgmove("inspect", f"oci:{layout}:odd:1")
+    assert ran.status == 0, ran
+    assert all(row in ran.stdout.splitlines() for row in ("env         7", "port        80", "volume      /data"))
+    assert max(map(len, ran.stdout.splitlines())) < 300
 
 
 def test_a_sparse_index_names_what_is_absent(imgmove: Run, fixture_path: Callable[..., Path]) -> None:

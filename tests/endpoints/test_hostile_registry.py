@@ -19,6 +19,7 @@ from imgmove.endpoints.registry.host import Access, RegistryHost
 from imgmove.errors import AccessDenied, ContentError, ImgmoveError, MalformedContent, ServerRefused
 from imgmove.model import media_types
 from imgmove.model.credentials import Credentials
+from imgmove.model.descriptor import Descriptor
 from imgmove.model.digest import Digest
 from imgmove.settings import Settings, SideOptions
 from imgmove.wire.auth import Authenticator, Scope
@@ -259,6 +260,35 @@ def test_referrers_of_referrers_without_end(once: Settings, tmp_path: Path) -> N
         with pytest.raises(ContentError, match="deep"):
             imgmove.verify(f"{host}/app:1", session=session)
     assert next(numbers) < 100
+
+
+def test_manifests_that_would_fill_the_memory(once: Settings, tmp_path: Path) -> None:
+    made = {}
+    for number in range(6):
+        document = json.loads(IMAGE.nodes[0].content) | {"annotations": {str(number): "x" * (3 << 20)}}
+        content = json.dumps(document).encode()
+        made[str(Digest.of(content))] = content
+    entries = [Descriptor(media_types.OCI_MANIFEST, Digest.parse(name), len(made[name])).to_json() for name in made]
+    index = json.dumps({"schemaVersion": 2, "mediaType": media_types.OCI_INDEX, "manifests": entries}).encode()
+    asked: list[str] = []
+
+    def answer(method: str, path: str) -> Answer:
+        last = path.rpartition("/")[2]
+        if "/manifests/" in path and last in made:
+            asked.append(last)
+            return 200, {"Content-Type": media_types.OCI_MANIFEST}, made[last]
+        if path.endswith(("/manifests/many", f"/manifests/{Digest.of(index)}")):
+            return 200, {**LISTED, "Docker-Content-Digest": str(Digest.of(index))}, index
+        return image_at(method, path)
+
+    with hostile(answer) as host, imgmove.Session(once) as session:
+        report = imgmove.copy(f"{host}/app:many", f"oci:{tmp_path / 'out'}", session=session)
+        assert "over the limit" in str(report.images[0].error)
+        with pytest.raises(MalformedContent, match="over the limit"):
+            imgmove.verify(f"{host}/app:many", session=session)
+        with pytest.raises(MalformedContent, match="over the limit"):
+            imgmove.inspect(f"{host}/app:many", session=session)
+    assert len(asked) <= 3 * 2
 
 
 def test_headers_that_contradict_each_other() -> None:
