@@ -13,6 +13,8 @@ from imgmove.errors import ImgmoveError, LocalError
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 _SECRETS = re.compile(r"""(header value).+|(\?|\b(?:Basic|Bearer) |://(?=[^/\s]*@))[^\s'"<>)]+""", re.DOTALL)
 
+_LEFT_BY_JSON = re.compile(r"[\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+
 
 def clean(text: str) -> str:
     """One line of text; what comes from servers and archives may hold escape sequences."""
@@ -95,8 +97,9 @@ def unwritable(error: OSError) -> LocalError:
 
 
 def write_json(document: object) -> None:
-    """Prints the one document of ``--json``."""
-    write(sys.stdout, json.dumps(document, indent=2, ensure_ascii=False))
+    """Prints the one document of ``--json``, in which JSON's own escapes stand for what a terminal would obey."""
+    text = json.dumps(document, indent=2, ensure_ascii=False)
+    write(sys.stdout, _LEFT_BY_JSON.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
 
 
 def _without_secrets(text: str) -> str:

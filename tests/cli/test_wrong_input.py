@@ -417,6 +417,15 @@ def test_control_characters_of_others_stay_away_from_the_terminal(imgmove: Run, 
     assert "\x07" not in ran.stdout
 
 
+def test_json_holds_control_characters_without_sending_them(imgmove: Run, registry: RegistryServer) -> None:
+    evil = "\x1b[2J\x9b31m\x7f\u202eé"
+    registry.put_image("app", "1", annotations={"evil": evil})
+    ran = imgmove("inspect", "--json", f"{registry.host}/app:1")
+    assert json.loads(ran.stdout)["annotations"] == {"evil": evil}
+    assert "é" in ran.stdout
+    assert not set("\x1b\x9b\x7f\u202e") & set(ran.stdout)
+
+
 def test_a_config_of_other_shapes_and_sizes_is_shown_as_it_is(imgmove: Run, layout: Path) -> None:
     inner = {"Env": 7, "ExposedPorts": 80, "Volumes": "/data", "Labels": ["x"], "Cmd": {"a": 1}}
     config = json.dumps({"os": "o" * 5000, "architecture": "amd64", "config": inner}).encode()
