@@ -15,6 +15,8 @@ import pytest
 import imgmove
 from imgmove.errors import ImgmoveError, NotFound, ServerRefused, SomeFailed
 from imgmove.model import media_types
+from imgmove.model.location import EngineLocation
+from imgmove.model.location_grammar import parse_location
 from imgmove.model.platform import Platform
 from imgmove.wire.machine import LocalMachine
 from tests.real.engine_fixtures import ADDED, BASE, ENGINES, Listener, Traffic, allowed, copied, diff_ids_of
@@ -95,6 +97,23 @@ def test_several_images_in_one_archive_and_loaded_again(
         imgmove.load(str(tmp_path / "two.tar"), engine.at(""), session=again).raise_failures()
     assert engine.names() == [engine.shown("app:1"), engine.shown("app:2")]
     assert engine.diff_ids("app:2") == diff_ids_of([BASE, ADDED])
+
+
+def test_a_save_that_nobody_reads_on(
+    podman4: RealEngine, layout: str, session: imgmove.Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    podman4.clean()
+    copied(session, f"{layout}:app:1", podman4.at("app:1"))
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
+    location = parse_location(podman4.at("app:1"))
+    assert isinstance(location, EngineLocation)
+    stream = session.endpoints.engines.save(location)
+    assert stream.read(1000)
+    assert list((tmp_path / "temporary").iterdir())
+    stream.close()
+    assert list((tmp_path / "temporary").iterdir()) == []
+    podman4.clean()
 
 
 def test_load_goes_to_the_docker_that_the_environment_names(

@@ -48,23 +48,6 @@ def test_only_the_new_layer_is_sent(
     assert listener.notes == []
 
 
-def test_out_of_an_engine(
-    engine: RealEngine,
-    edge: Edge,
-    connect: Connect,
-    layout: str,
-    plain_registry: RealRegistry,
-    session: imgmove.Session,
-) -> None:
-    copied(session, f"{layout}:app:2", engine.at("app:2"))
-    there = f"{plain_registry.host}/s{uuid.uuid4().hex[:8]}/app:2"
-    copied(connect(edge), edge.at(engine, "app:2"), there)
-    found = imgmove.inspect(there, session=session)
-    assert found.config["rootfs"]["diff_ids"] == diff_ids_of([BASE, ADDED])  # type: ignore[index]
-    with pytest.raises(NotFound, match="app:2"):
-        copied(connect(edge), edge.at(engine, "app:9"), there)
-
-
 def test_a_registry_is_sent_only_what_it_lacks(
     engine: RealEngine,
     edge: Edge,
@@ -163,10 +146,9 @@ def test_a_line_that_breaks_for_good_leaves_nothing(
     assert engine.diff_ids("app:1") == diff_ids_of(layers)
 
 
-@pytest.mark.parametrize("name", ["docker26_containerd", "podman4"])
+@pytest.mark.parametrize("engine", ["docker26_containerd", "podman4"], indirect=True)
 def test_a_save_without_held_layers_is_cut(
-    name: str,
-    request: pytest.FixtureRequest,
+    engine: RealEngine,
     edge_sshd: RealSshd,
     edge: Edge,
     connect: Connect,
@@ -175,29 +157,54 @@ def test_a_save_without_held_layers_is_cut(
     plain_registry: RealRegistry,
     session: imgmove.Session,
 ) -> None:
-    engine: RealEngine = request.getfixturevalue(name)
-    engine.clean()
     source, layers = unseen
     repository = f"{plain_registry.host}/s{uuid.uuid4().hex[:8]}/app"
     copied(session, f"{layout}:app:1", f"{repository}:1")
     copied(session, source, engine.at("app:1"))
-    hasty = imgmove.Session(replace(edge.sshd.settings(session.settings), retries=0))
+    _cut_on_the_way_out(edge, edge_sshd, edge.at(engine, "app:1"), f"{repository}:2", session)
     edge.link.cut_after = 3_000_000
-    with hasty, pytest.raises(ImgmoveError) as caught:
-        copied(hasty, edge.at(engine, "app:1"), f"{repository}:2")
-    assert caught.value.is_transient
-    assert edge.link.cuts == 1
-    _wait_until_nothing_runs(edge_sshd)
-    assert list((edge_sshd.folder / "tmp").iterdir()) == [], "of what it kept there, nothing is left"
-    with pytest.raises(NotFound):
-        imgmove.inspect(f"{repository}:2", session=session)
-    edge.link.bytes, edge.link.cut_after = 0, 3_000_000
     copied(connect(edge), edge.at(engine, "app:1"), f"{repository}:2")
     assert edge.link.cuts == 2, "a line that breaks again is mended"
     out = imgmove.inspect(f"{repository}:2", session=session)
     assert out.config["rootfs"]["diff_ids"] == diff_ids_of(layers)  # type: ignore[index]
     imgmove.verify(f"{repository}:2", session=session)
-    engine.clean()
+
+
+@pytest.mark.parametrize("engine", ["docker20", "docker26_containerd", "podman4", "containerd1"], indirect=True)
+def test_out_of_an_engine_over_a_line_that_is_cut(
+    engine: RealEngine,
+    edge_sshd: RealSshd,
+    edge: Edge,
+    connect: Connect,
+    unseen: tuple[str, list[dict[str, bytes]]],
+    plain_registry: RealRegistry,
+    session: imgmove.Session,
+) -> None:
+    source, layers = unseen
+    there = f"{plain_registry.host}/s{uuid.uuid4().hex[:8]}/app:1"
+    copied(session, source, engine.at("app:1"))
+    _cut_on_the_way_out(edge, edge_sshd, edge.at(engine, "app:1"), there, session)
+    again = connect(edge)
+    copied(again, edge.at(engine, "app:1"), there)
+    found = imgmove.inspect(there, session=session)
+    assert found.config["rootfs"]["diff_ids"] == diff_ids_of(layers)  # type: ignore[index]
+    imgmove.verify(there, session=session)
+    with pytest.raises(NotFound, match="app:1"):
+        copied(again, edge.at(engine, "app:9"), there)
+
+
+def _cut_on_the_way_out(edge: Edge, sshd: RealSshd, source: str, destination: str, session: imgmove.Session) -> None:
+    """Cuts the line while an image comes over it, and makes sure that nothing is left at either end."""
+    hasty = imgmove.Session(replace(edge.sshd.settings(session.settings), retries=0))
+    edge.link.cut_after = 3_000_000
+    with hasty, pytest.raises(ImgmoveError) as caught:
+        copied(hasty, source, destination)
+    assert caught.value.is_transient
+    assert edge.link.cuts == 1
+    _wait_until_nothing_runs(sshd)
+    assert list((sshd.folder / "tmp").iterdir()) == [], "of what it kept there, nothing is left"
+    with pytest.raises(NotFound):
+        imgmove.inspect(destination, session=session)
 
 
 def _wait_until_nothing_runs(sshd: RealSshd) -> None:

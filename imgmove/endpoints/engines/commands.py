@@ -20,12 +20,19 @@ class Program:
 
     Args:
         label: what people call it.
+
+    Attributes:
+        words: what all of its commands begin with.
     """
 
     def __init__(self, machine: Machine, words: Sequence[str], label: str) -> None:
         self._machine = machine
-        self._words = tuple(words)
+        self.words = tuple(words)
         self.label = label
+
+    def begun_by(self, *words: str) -> Program:
+        """The same program, started by another one."""
+        return Program(self._machine, [*words, *self.words], self.label)
 
     def ask(self, *words: str) -> bytes:
         """Runs a command to its end; returns what it prints.
@@ -64,7 +71,7 @@ class Program:
 
     def start(self, *words: str) -> Command:
         """Starts a command."""
-        return self._machine.start([*self._words, *words])
+        return self._machine.start([*self.words, *words])
 
     def check(self, command: Command, what: str) -> None:
         """Waits for a command and judges how it ended."""
@@ -75,7 +82,7 @@ class Program:
     def _error(self, what: str, status: int, said: str) -> ImgmoveError:
         lines = [line for line in said.splitlines() if line.strip()]
         # Whole scripts tell people nothing.
-        which = self.label if self._words[-1:] == ("-c",) else f"{self.label} {what}"
+        which = self.label if self.words[-1:] == ("-c",) else f"{self.label} {what}"
         text = f"{which}: {printable(lines[-1])}" if lines else f"{which} ended with {status}"
         lower = said.lower()
         if any(word in lower for word in _ABSENT):

@@ -27,12 +27,6 @@ from imgmove.wire.stream_http import StreamHttp
 
 AnyEngine = Docker | Podman | Containerd
 
-# Podman keeps a folder beside what it saves, and leaves that where nobody reads on.
-_IN_OWN_FOLDER = (
-    'folder=$(mktemp -d "${TMPDIR:-/var/tmp}/imgmove-XXXXXX") || exit; '
-    'TMPDIR=$folder "$@"; status=$?; rm -rf "$folder"; exit $status'
-)
-
 
 class Engines:
     """Opens engines when they are first needed and closes them together. Safe for many threads.
@@ -95,7 +89,8 @@ class Engines:
         image = engine.find(location.name)
         if image is None:
             return None
-        save = ThinSave(self._machine(place.carrier), _save_words(place, location.name), engine.label)
+        words = engine.save_words(location.name) if isinstance(engine, Podman) else _docker_save(place, location.name)
+        save = ThinSave(self._machine(place.carrier), words, engine.label)
         return save, save.blobs(image, engine.platform()) if engine.keeps_manifests else save.layers(image)
 
     def container(self, location: EngineLocation) -> Reader:
@@ -161,12 +156,8 @@ def _connect(address: EngineAddress, machine: Machine, timeout: float) -> Callab
     return lambda: _tcp(address, timeout)
 
 
-def _save_words(place: EngineLocation, name: str) -> list[str]:
-    address = f"unix://{place.socket}" if place.socket else ""
-    if place.engine == "podman":
-        words = ["podman", *(["--url", address] if address else []), "save", "-q", "--format", "docker-archive", name]
-        return ["sh", "-c", _IN_OWN_FOLDER, "sh", *words]
-    return ["docker", *(["-H", address] if address else []), "save", name]
+def _docker_save(place: EngineLocation, name: str) -> list[str]:
+    return ["docker", *(["-H", f"unix://{place.socket}"] if place.socket else []), "save", name]
 
 
 def _podman(place: EngineLocation, machine: Machine, settings: Settings) -> Podman:

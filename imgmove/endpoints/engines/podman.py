@@ -28,6 +28,14 @@ from imgmove.streams import BytesReader
 
 _LARGEST_DOCUMENT = 64 << 20
 _LOCAL = "localhost/"
+_SAVE = ("save", "-q", "--format", "docker-archive")
+
+# Podman keeps a folder beside what it saves, and leaves that where nobody reads on. What ends podman leaves the shell
+# to tidy up.
+_IN_OWN_FOLDER = (
+    'trap : HUP INT TERM; folder=$(mktemp -d "${TMPDIR:-/var/tmp}/imgmove-XXXXXX") || exit; '
+    'TMPDIR=$folder "$@"; status=$?; rm -rf "$folder"; exit $status'
+)
 
 
 class Podman:
@@ -37,6 +45,7 @@ class Podman:
 
     def __init__(self, program: Program) -> None:
         self._program = program
+        self._saving = program.begun_by("sh", "-c", _IN_OWN_FOLDER, "sh")
         self.label = program.label
         self.left: list[str] = []
 
@@ -155,7 +164,11 @@ class Podman:
         """An archive of images, as it comes."""
         for name in names:
             self._program.ask("image", "inspect", "--format", "{{.Id}}", name)
-        return self._program.output("save", "-q", "--format", "docker-archive", *names)
+        return self._saving.output(*_SAVE, *names)
+
+    def save_words(self, name: str) -> Sequence[str]:
+        """The command that writes the archive of an image."""
+        return [*self._saving.words, *_SAVE, name]
 
     def export(self, container: str) -> CommandOutput:
         """The root file system of a container, as it comes."""
