@@ -114,6 +114,15 @@ def layout(tmp_path: Path) -> str:
     return f"oci:{path}"
 
 
+@pytest.fixture
+def unseen(tmp_path: Path) -> tuple[str, list[dict[str, bytes]]]:
+    """An image with a layer that no engine had before: what is removed may lie in an engine's store for a while."""
+    layers = [BASE, {"unseen": random.randbytes(6_000_000)}]
+    path = tmp_path / "unseen"
+    build_image(layers).put(Layout.writable(LocalFiles(), str(path)), "app:1")
+    return f"oci:{path}:app:1", layers
+
+
 def copied(session: imgmove.Session, source: str, destination: str, **options: object) -> imgmove.CopyReport:
     """Copies, and makes sure that it went well."""
     report = imgmove.copy(source, destination, imgmove.CopyOptions(**options), session=session)  # type: ignore[arg-type]

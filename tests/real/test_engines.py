@@ -134,14 +134,16 @@ def test_load_goes_to_the_docker_that_the_environment_names(
 
 
 def test_a_broken_source_leaves_nothing(
-    engine: RealEngine, layout: str, session: imgmove.Session, tmp_path: Path
+    engine: RealEngine, unseen: tuple[str, list[dict[str, bytes]]], session: imgmove.Session, tmp_path: Path
 ) -> None:
-    (layer,) = [path for path in tmp_path.rglob("blobs/sha256/*") if path.stat().st_size > 5_000_000]
-    content = bytearray(layer.read_bytes())
-    content[5_000_000] ^= 1
-    layer.write_bytes(content)
+    layers = [path for path in tmp_path.rglob("blobs/sha256/*") if path.stat().st_size > 5_000_000]
+    assert len(layers) == 2
+    for layer in layers:
+        content = bytearray(layer.read_bytes())
+        content[5_000_000] ^= 1
+        layer.write_bytes(content)
     for _ in range(2):
-        report = imgmove.copy(f"{layout}:app:1", engine.at("app:1"), session=session)
+        report = imgmove.copy(unseen[0], engine.at("app:1"), session=session)
         assert report.images[0].error is not None
         assert report.images[0].error.exit_status == 4
         assert report.images[0].error.side == "source"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import random
 import shutil
 import time
 import uuid
@@ -14,13 +13,10 @@ from pathlib import Path
 import pytest
 
 import imgmove
-from imgmove.endpoints.layout import Layout
 from imgmove.errors import AccessDenied, ImgmoveError, NotFound
 from imgmove.settings import Settings
-from imgmove.wire.files import LocalFiles
 from imgmove.wire.ssh import SshConnection
 from imgmove.wire.ssh.listener import RemoteListener
-from tests.images import build_image
 from tests.real.edge import Connect, Edge, behind_link
 from tests.real.engine_fixtures import ADDED, BASE, Listener, allowed, copied, diff_ids_of
 from tests.real.engines import RealEngine
@@ -103,15 +99,6 @@ def test_a_host_whose_tar_takes_nothing_out(
         f"(docker on {edge.sshd.host}: tar: unrecognized option --delete); sent the whole image instead"
     )
     docker20.clean()
-
-
-@pytest.fixture
-def unseen(tmp_path: Path) -> tuple[str, list[dict[str, bytes]]]:
-    """An image with a layer that no engine had before: what is removed may lie in an engine's store for a while."""
-    layers = [BASE, {"unseen": random.randbytes(6_000_000)}]
-    path = tmp_path / "unseen"
-    build_image(layers).put(Layout.writable(LocalFiles(), str(path)), "app:1")
-    return f"oci:{path}:app:1", layers
 
 
 def test_a_line_that_breaks_is_mended(
