@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from imgmove.airgap.jsonpath import JsonPath
 from imgmove.airgap.known import read_document
-from imgmove.errors import MalformedContent, NotFound, UsageError
+from imgmove.errors import LocalError, MalformedContent, UsageError
 from imgmove.model.reference import Reference
 from imgmove.wire.yaml.documents import Text, Tree, read_documents
 
@@ -59,7 +59,7 @@ def discover(paths: Sequence[str], json_paths: Sequence[JsonPath] = ()) -> Disco
     """Looks for images in files, and in folders for files that end in .yaml, .yml or .json.
 
     Raises:
-        NotFound: a file or folder isn't there.
+        LocalError: a file or folder isn't there.
         UsageError: a file can't be read as YAML at all.
     """
     discovery = Discovery()
@@ -71,7 +71,7 @@ def discover(paths: Sequence[str], json_paths: Sequence[JsonPath] = ()) -> Disco
 
 def _files(path: str) -> Iterator[str]:
     if not os.path.lexists(path):
-        raise NotFound(f"{path}: no such file or folder")
+        raise LocalError(f"{path}: no such file or folder")
     if not os.path.isdir(path):
         yield path
         return

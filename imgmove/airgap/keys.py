@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
-from imgmove.errors import LocalError, NotFound, UsageError
+from imgmove.errors import LocalError, UsageError
 from imgmove.settings.user_file import read_file
 from imgmove.wire.signing import PublicKey, SigningKey, load_public_key, load_signing_key, make_key_pair
 
@@ -37,7 +37,7 @@ def read_public_key(path: str) -> PublicKey:
     """A public key.
 
     Raises:
-        NotFound, LocalError, UsageError: there is none in the file.
+        LocalError, UsageError: there is none in the file.
     """
     try:
         return load_public_key(_read(path))
@@ -55,7 +55,7 @@ def read_signing_key(
         ask: asks somebody for the passphrase of a file when there is none.
 
     Raises:
-        NotFound, LocalError, UsageError: there is none in the file, or the passphrase is wrong or missing.
+        LocalError, UsageError: there is none in the file, or the passphrase is wrong or missing.
     """
     pem = _read(path)
     try:
@@ -72,7 +72,7 @@ def read_signing_key(
 def _read(path: str) -> bytes:
     content = read_file(path)
     if content is None:
-        raise NotFound(f"{path}: no such file")
+        raise LocalError(f"{path}: no such file")
     return content
 
 

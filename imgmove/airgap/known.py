@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from imgmove.airgap.documents import LARGEST, MOST_REPOSITORIES, Acceptor, Holdings, Request, unseal
-from imgmove.errors import MalformedContent, NotFound, UsageError
+from imgmove.errors import LocalError, MalformedContent, UsageError
 from imgmove.model.digest import Digest
 from imgmove.model.location import BundleLocation, PathLocation, PipeLocation
 from imgmove.model.location_grammar import parse_path_location
@@ -52,7 +52,7 @@ def read_far_side(
         accepts: as for `unseal`; None to take documents without a signature.
 
     Raises:
-        NotFound, UsageError, ContentError: a file is missing, something else, or was changed.
+        LocalError, UsageError, ContentError: a file is missing, something else, or was changed.
     """
     known = FarSide()
     for path in have:
@@ -89,12 +89,12 @@ def read_document(path: str) -> bytes:
     """A small file.
 
     Raises:
-        NotFound, LocalError: it can't be read.
+        LocalError: it can't be read.
     """
     files = LocalFiles()
     status = files.status(path)
     if status is None:
-        raise NotFound(f"{path}: no such file")
+        raise LocalError(f"{path}: no such file")
     return files.read_at(path, 0, min(status.size, LARGEST) + 1)
 
 

@@ -287,12 +287,16 @@ def make_settings(
     Raises:
         UsageError, ConfigError: an option is out of range or makes no sense.
     """
-    return replace(
+    settings = replace(
         given.applied(Settings.from_environment()),
         source=source or SideOptions(),
         destination=destination or source or SideOptions(),
         limit_rate=parse_rate(limit_rate) if limit_rate else None,
     )
+    # A login makes the credentials file.
+    if isinstance(given, Reaching):
+        settings.check_files()
+    return settings
 
 
 def _side(option: str, creds: str, ca_file: str, *, verify: bool, plain_http: bool | None) -> SideOptions:

@@ -115,6 +115,15 @@ class CredentialStore:
             self._found.clear()
             self.__dict__.pop("_files", None)
 
+    def check_named(self) -> None:
+        """Makes sure of ``--authfile``, if it is given.
+
+        Raises:
+            ConfigError, LocalError: it is not there, is wrong, or may not be read.
+        """
+        if self.authfile:
+            _ = self._files
+
     @property
     def file_to_write(self) -> str:
         """The file that `store` and `erase` change."""

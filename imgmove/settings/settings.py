@@ -153,9 +153,9 @@ class Settings:
             ConfigError: a file that was named is not there.
         """
         environment, options = self.environment, self.ssh
-        for path in (options.key, options.config):
+        for what, path in (("private key", options.key), ("SSH configuration", options.config)):
             if path and not os.path.isfile(os.path.expanduser(path)):
-                raise ConfigError(f"{path}: no such file")
+                raise ConfigError(f"the {what} {path}: no such file")
         named = (os.path.expanduser(options.config),) if options.config else ()
         return SshAccess(
             home=environment.home,
@@ -166,6 +166,20 @@ class Settings:
             known_hosts=os.path.expanduser(options.known_hosts),
             timeout=self.timeout,
         )
+
+    def check_files(self) -> None:
+        """Makes sure of the files that options name, whether or not they will be needed: a slip shows nowhere else.
+
+        Raises:
+            ConfigError: one is not there, or can't be meant.
+            LocalError: one may not be read.
+        """
+        self.credentials.check_named()
+        if self.ssh.key or self.ssh.config:
+            _ = self.ssh_access
+        for path in (*self.source.ca_files, *self.destination.ca_files):
+            if not os.path.isfile(path):
+                raise ConfigError(f"the certificate authority {path}: no such file")
 
     @cached_property
     def proxies(self) -> ProxyRules:

@@ -65,6 +65,30 @@ def test_login_takes_an_address_as_docker_does(
     assert json.loads(file.read_text())["auths"] == {}
 
 
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ("--authfile", "there is no credentials file gone"),
+        ("--src-ca", "the certificate authority gone: no such file"),
+        ("--ssh-key", "the private key gone: no such file"),
+        ("--ssh-config", "the SSH configuration gone: no such file"),
+    ],
+)
+def test_a_file_that_is_named_has_to_be_there(imgmove: Run, registry: RegistryServer, option: str, said: str) -> None:
+    registry.put_image("app", "1")
+    assert imgmove("inspect", f"{registry.host}/app:1", "-q").status == 0
+    asked = len(registry.seen)
+    ran = imgmove("inspect", f"{registry.host}/app:1", option, "gone")
+    assert (ran.status, ran.stdout, ran.stderr) == (2, "", f"imgmove: {said}\n")
+    assert len(registry.seen) == asked
+
+
+def test_an_authfile_is_looked_at_even_if_nobody_asks_for_a_password(imgmove: Run, tmp_path: Path) -> None:
+    (tmp_path / "auth.json").write_text("{")
+    ran = imgmove("copy", "oci:x", "oci:y", "--authfile", "auth.json")
+    assert (ran.status, "auth.json is not JSON" in ran.stderr) == (2, True)
+
+
 def test_any_certificate_is_taken_without_a_word(imgmove: Run) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     trustme.CA().issue_cert("127.0.0.1").configure_cert(context)

@@ -400,6 +400,25 @@ def test_files_that_are_no_archives(imgmove: Run, tmp_path: Path) -> None:
     one_line(imgmove("copy", "./blank.tar", "oci:out"), 4, "no config")
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("mirror", "gone"),
+        ("verify", "oci:layout", "--key", "gone"),
+        ("copy", "oci:layout", "--hosts", "gone", "--to", "oci:{}"),
+        ("bundle", "create", "oci:layout", "-o", "b", "--have", "gone"),
+        ("bundle", "create", "oci:layout", "-o", "b", "--sign-key", "gone"),
+        ("bundle", "create", "-o", "b", "--from-file", "gone"),
+        ("bundle", "create", "-o", "b", "--from-manifests", "gone"),
+        ("bundle", "load", "bundle", "--key", "gone"),
+    ],
+)
+def test_a_file_that_is_no_image_and_not_there(imgmove: Run, layout: Path, tmp_path: Path, words: list[str]) -> None:
+    """5 stands for images, tags and repositories alone."""
+    one_line(imgmove(*words), 1, "gone")
+    nothing_at(tmp_path / "b")
+
+
 def test_schema_1(imgmove: Run, registry: RegistryServer, fixture_path: Callable[..., Path]) -> None:
     content = fixture_path("manifests", "schema1", "v2s1-unsigned.json").read_bytes()
     registry.put_manifest("old", content, media_types.DOCKER_SCHEMA1, "1")
