@@ -8,7 +8,7 @@ import pytest
 
 from imgmove.airgap.discovery import Discovery, discover
 from imgmove.airgap.jsonpath import JsonPath
-from imgmove.errors import NotFound, UsageError
+from imgmove.errors import LocalError, UsageError
 from tests.airgap.conftest import Connected, Run
 
 KUBERNETES = """
@@ -169,7 +169,7 @@ def test_json_paths() -> None:
 
 
 def test_what_is_not_there() -> None:
-    with pytest.raises(NotFound):
+    with pytest.raises(LocalError):
         discover(["none.yaml"])
 
 

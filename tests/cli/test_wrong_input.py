@@ -410,7 +410,7 @@ def test_files_that_are_no_archives(imgmove: Run, tmp_path: Path) -> None:
         ("bundle", "create", "oci:layout", "-o", "b", "--sign-key", "gone"),
         ("bundle", "create", "-o", "b", "--from-file", "gone"),
         ("bundle", "create", "-o", "b", "--from-manifests", "gone"),
-        ("bundle", "load", "bundle", "--key", "gone"),
+        ("bundle", "load", "bundle", "--to", "oci:b", "--key", "gone"),
     ],
 )
 def test_a_file_that_is_no_image_and_not_there(imgmove: Run, layout: Path, tmp_path: Path, words: list[str]) -> None:
