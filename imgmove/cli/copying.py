@@ -181,6 +181,8 @@ def _show_plan(report: CopyReport, stream: TextIO) -> None:
             what = "is there already" if image.status == "present" else "would be copied"
             extra = f", with {counted(image.referrers, 'referrer')}" if image.referrers else ""
             write(stream, clean(f"{image.source} → {image} {what}{extra}"))
+    if all(image.error is not None for image in report.images):
+        return
     totals = report.totals
     about = "" if totals.is_exact else "≈ "
     write(stream, f"to send: {counted(totals.blobs_sent, 'blob')}, {about}{size(totals.bytes_sent)}")

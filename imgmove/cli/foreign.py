@@ -111,6 +111,20 @@ _COMMANDS = {
 """Commands of others, and what to write behind ``imgmove``."""
 
 
+_ARGUMENTS = {
+    "export": "-o FILE or -C DIR says where to",
+    "load": "-i FILE names the archive, --to PLACE the destination",
+    "login": "-u NAME and --password-stdin say who you are",
+    "mirror": "--only NAME picks from the file",
+}
+"""What a command takes by options, though others take it as arguments."""
+
+
+def hint_for_argument(command: str) -> str:
+    """How to write what a command doesn't take as an argument; empty where nobody knows."""
+    return _ARGUMENTS.get(command, "")
+
+
 def hint_for_option(option: str, existing: Iterable[Sequence[str]], alike: Sequence[str]) -> str:
     """What to do about an option that a command does not have; empty where nobody knows.
 

@@ -121,7 +121,7 @@ def _usage_error(error: Exception, arguments: Sequence[str]) -> Exception:
 
 def _explained(error: Exception, command: str, arguments: Sequence[str]) -> tuple[str, str]:
     """What is wrong with the arguments, and what could be written instead."""
-    from imgmove.cli.foreign import hint_for_command, hint_for_option
+    from imgmove.cli.foreign import hint_for_argument, hint_for_command, hint_for_option
 
     if hasattr(error, "possibilities"):
         message, option, alike = str(error), getattr(error, "option_name", ""), getattr(error, "possibilities", None)
@@ -131,6 +131,8 @@ def _explained(error: Exception, command: str, arguments: Sequence[str]) -> tupl
         existing = [(*item.opts, *item.secondary_opts) for item in getattr(params, "params", ())]
         return message, hint_for_option(option, existing, alike or ())
     message = str(getattr(error, "format_message", lambda: error)())
+    if "unexpected extra argument" in message:
+        return message, hint_for_argument(command.removeprefix("imgmove "))
     is_command = command == "imgmove" and message.startswith("No such command")
     ours = hint_for_command(arguments[0]) if is_command else ""
     return (message.partition(". ")[0] if ours else message), ours

@@ -16,6 +16,7 @@ from imgmove.model.location import (
     Location,
     PathLocation,
     RegistryLocation,
+    RegistryPrefix,
     archive_suffix,
 )
 from imgmove.ports import Files
@@ -33,6 +34,9 @@ def looked_up(location: Location, files: Files) -> Location:
     _refuse_containers(location)
     if isinstance(location, EngineLocation) and not location.name:
         raise UsageError(f"{location} names no image", hint=f"write {location.engine}:NAME")
+    if isinstance(location, RegistryPrefix):
+        where = str(location).removesuffix("/")
+        raise UsageError(f"{location} names no image", hint=f"imgmove repos {where} lists the repositories there")
     if not isinstance(location, PathLocation):
         return location
     path = os.path.expanduser(location.path)

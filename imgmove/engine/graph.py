@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass
 from itertools import islice
@@ -73,11 +74,18 @@ def resolved(source: Source, name: str) -> Descriptor:
     Raises:
         NotFound: there is no such thing.
     """
-    try:
+    with suggesting(source, name):
         return source.resolve(name)
+
+
+@contextmanager
+def suggesting(place: object, name: str) -> Iterator[None]:
+    """Where a tag turns out not to be there, tells those that are like it."""
+    try:
+        yield
     except NotFound as error:
-        if not error.hint and ":" not in name and isinstance(source, TagLister):
-            error.hint = _tags_like(source, name)
+        if not error.hint and ":" not in name and isinstance(place, TagLister):
+            error.hint = _tags_like(place, name)
         raise
 
 

@@ -32,7 +32,7 @@ from imgmove.model.location import (
     is_path,
     path_text,
 )
-from imgmove.model.reference import DEFAULT_TAG, Reference, check_host, check_repository, split_host
+from imgmove.model.reference import DEFAULT_TAG, HUB, Reference, check_host, check_repository, split_host
 
 _SSH_SCHEMES = tuple(f"{scheme}{SSH}" for scheme in ("oci", *ARCHIVES, *ENGINES, "registry"))
 _ENGINES = {str(kind): kind for kind in ENGINES}
@@ -48,7 +48,9 @@ _FOREIGN = {
     "ocidir": "write oci:DIR",
     "oci-dir": "write oci:DIR",
     "containers-storage": "write podman:NAME",
+    "docker+ssh": "write docker-daemon+ssh://HOST/NAME, or registry+ssh://HOST/REGISTRY/NAME",
     "file": "write ./PATH or /PATH",
+    "ssh": "write docker-daemon+ssh://HOST/NAME, oci+ssh://HOST/DIR, or another kind with +ssh",
     "tarball": "imgmove import FILE makes an image of a root file system",
 }
 """Schemes of skopeo, regctl and others that would else be read as images on Docker Hub."""
@@ -80,10 +82,8 @@ def parse_location(text: str) -> Location:
         located = _registry(text)
     except UsageError as error:
         raise _with_likely_meaning(error, text, match.group(1) if match else "") from None
-    # On Docker Hub nobody has an image of such a name; on a host that is written, somebody may.
-    if archive_suffix(text) and isinstance(located, RegistryLocation) and located.reference.repository.endswith(text):
-        hint = f"a file is written ./{text}, an image {located.reference}"
-        raise UsageError(f"{text:.200} without ./ would be an image on Docker Hub", hint=hint)
+    if isinstance(located, RegistryLocation) and located.reference.host == HUB:
+        _check_hub(text, located.reference)
     return located
 
 
@@ -190,7 +190,7 @@ def _engine(engine: EngineKind, name: str, query: str | None, carrier: SshHost |
     container = name.removeprefix("@") if name.startswith("@") else ""
     if name.startswith("@") and not container:
         raise UsageError(f"no container after {engine}:@", hint=f"write {engine}:@CONTAINER")
-    if name.startswith("/") or " " in name or not name.isprintable():
+    if name.startswith("/") or "://" in name or " " in name or not name.isprintable():
         hint = f"write {engine}:NAME, or {engine}{SSH}://HOST/NAME for another host"
         raise UsageError(f"not the name of an image: {name!r:.200}", hint=hint)
     socket, namespace = options.get("socket", ""), options.get("namespace", "")
@@ -249,6 +249,18 @@ def _without_protocol(rest: str) -> str:
         return f"write {Reference.parse(rest, default_tag='')}; --src-plain-http and --dest-plain-http choose HTTP"
     except UsageError:
         return "write HOST[:PORT]/NAME:TAG; --src-plain-http and --dest-plain-http choose HTTP"
+
+
+def _check_hub(text: str, reference: Reference) -> None:
+    """Refuses what nobody has on Docker Hub, and what is therefore meant otherwise."""
+    if archive_suffix(text) and reference.repository.endswith(text):
+        hint = f"a file is written ./{text}, an image {reference}"
+        raise UsageError(f"{text:.200} without ./ would be an image on Docker Hub", hint=hint)
+    name, _, tag = text.partition(":")
+    is_host = name == "localhost" or ("." in name and "/" not in name)
+    if is_host and "@" not in text and (not tag or tag.isdecimal()):
+        hint = f"write {text}/NAME:TAG, or {text}/ where images keep their names; imgmove repos {text} lists them"
+        raise UsageError(f"{text:.200} reads as a registry without a repository", hint=hint)
 
 
 def _with_likely_meaning(error: UsageError, text: str, scheme: str) -> UsageError:

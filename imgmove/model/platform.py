@@ -28,6 +28,8 @@ _NAMED_VARIANTS = {"armhf": "v7", "armel": "v6", "armv6l": "v6", "armv7l": "v7",
 _VARIANT = re.compile(r"v?([0-9]{1,3})(?:\.([0-9]{1,2}))?")
 _VERSION_STEP = 100
 """How much one version of a processor family weighs in a rank; more than any minor version can."""
+_SYSTEMS = frozenset({"linux", "windows", "darwin", "macos", "freebsd"})
+"""Which alone are no platform, while a processor alone is one of Linux."""
 _DEFAULT_VARIANTS = {"arm": "v7", "arm64": "v8", "amd64": "v1"}
 
 
@@ -50,7 +52,7 @@ class Platform:
             UsageError: not of that form.
         """
         parts = text.strip().split("/")
-        if len(parts) > 3 or not all(_COMPONENT.fullmatch(part) for part in parts):
+        if len(parts) > 3 or text.strip().lower() in _SYSTEMS or not all(_COMPONENT.fullmatch(part) for part in parts):
             raise UsageError(f"not a platform: {text!r:.80}", hint="write it like linux/amd64 or linux/arm/v7")
         if len(parts) == 1:
             parts = ["linux", *parts]

@@ -18,7 +18,7 @@ def tags(session: Session, location: Location) -> list[str]:
         NotFound: there is no such place.
     """
     if isinstance(location, RegistryLocation) and (location.has_tag or location.reference.digest):
-        raise UsageError(f"{location} names an image", hint=_instead(location))
+        raise UsageError(f"{location} names an image", hint=f"the repository is {location.reference.name}")
     location = session.endpoints.looked_up(location)
     if isinstance(location, PipeLocation):
         location = session.endpoints.spooled(location)
@@ -52,14 +52,6 @@ def repos(session: Session, place: str) -> list[str]:
         return sorted(session.run.persist(listing, lambda: list(registries.repositories(found.host, found.path))))
     except ImgmoveError as error:
         raise error.on("source") from error.__cause__
-
-
-def _instead(image: RegistryLocation) -> str:
-    name = image.reference.name
-    host, tag = name.rpartition("/")[2], image.reference.tag or ""
-    if name == f"docker.io/library/{host}" and tag.isdecimal() and ("." in host or host == "localhost"):
-        return f"imgmove repos {host}:{tag} lists the repositories of a registry"
-    return f"the repository is {name}"
 
 
 def _registry(place: str) -> RegistryPrefix:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
-from imgmove.engine.graph import read_node, resolved
+from imgmove.engine.graph import read_node, resolved, suggesting
 from imgmove.errors import ImgmoveError, NotFound, UsageError
 from imgmove.model.descriptor import Descriptor
 from imgmove.model.digest import Digest
@@ -70,7 +70,8 @@ def delete(session: Session, location: Location, *, by_digest: bool = False) -> 
             digest = session.run.persist(f"resolving {location}", partial(_find, place, location, named))
             session.run.persist(f"deleting {location}", partial(place.delete_manifest, digest.digest))
             return str(_with_digest(location, digest.digest))
-        session.run.persist(f"deleting {location}", partial(place.delete_name, named))
+        with suggesting(place, named):
+            session.run.persist(f"deleting {location}", partial(place.delete_name, named))
     except ImgmoveError as error:
         raise error.on("destination") from error.__cause__
     return str(location)

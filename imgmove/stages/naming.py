@@ -173,7 +173,10 @@ class Targets:
         for name in target.names:
             other = self._taken.setdefault((id(target.destination), name), origin)
             if (other.source, other.name) != (origin.source, origin.name):
-                raise UsageError(f"{other.label} and {origin.label} would both become {target.label}")
+                where = self._location
+                is_bare = isinstance(where, RegistryLocation) and not (where.has_tag or where.reference.digest)
+                hint = "end the destination in / so that images keep their names below it" if is_bare else ""
+                raise UsageError(f"{other.label} and {origin.label} would both become {target.label}", hint=hint)
         return target
 
     def _target(self, origin: Origin, *, keeps_tag: bool) -> Target:

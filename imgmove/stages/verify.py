@@ -101,10 +101,14 @@ def verify(
         origins = _origins(session, one, every=True)
         return VerifyReport([_verified(session, origin, "source", trusted, referrers=referrers) for origin in origins])
     sides: tuple[tuple[Location, Side], ...] = ((one, "source"), (other, "destination"))
-    pair = [
-        _verified(session, _origins(session, location, every=False)[0], side, trusted, referrers=referrers)
-        for location, side in sides
-    ]
+    pair = []
+    for location, side in sides:
+        try:
+            origin = _origins(session, location, every=False)[0]
+        except ImgmoveError as error:
+            error.side = side
+            raise
+        pair.append(_verified(session, origin, side, trusted, referrers=referrers))
     return VerifyReport(pair, differences(pair[0].verified, pair[1].verified))
 
 

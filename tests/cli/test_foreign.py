@@ -33,6 +33,21 @@ def test_options(imgmove: Run, words: tuple[str, ...], ours: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("words", "ours"),
+    [
+        (
+            ("load", "images.tar"),
+            "(images.tar) (-i FILE names the archive, --to PLACE the destination; see imgmove load",
+        ),
+        (("export", "app", "rootfs.tar"), "-o FILE or -C DIR says where to"),
+        (("inspect", "app", "web"), "got unexpected extra argument(s) (web) (see imgmove inspect --help)"),
+    ],
+)
+def test_arguments(imgmove: Run, words: tuple[str, ...], ours: str) -> None:
+    one_line(imgmove(*words), 2, ours)
+
+
+@pytest.mark.parametrize(
     ("command", "ours"),
     [
         ("pull", "here it is imgmove copy IMAGE docker-daemon:"),

@@ -79,7 +79,10 @@ def test_unknown_tag(imgmove: Run, registry: RegistryServer, layout: Path) -> No
     one_line(imgmove("copy", f"oci:{layout}:app:2", "oci:out"), 5, "app:2", "app:1")
     one_line(imgmove("tags", f"{registry.host}/none"), 5)
     one_line(imgmove("inspect", f"{registry.host}/app:2"), 5)
-    one_line(imgmove("delete", f"{registry.host}/app:2"), 5)
+    one_line(imgmove("delete", f"{registry.host}/app:2"), 5, "destination", "(there is 1)")
+    one_line(imgmove("inspect", f"{registry.host}/app/"), 2, f"imgmove repos {registry.host}/app lists")
+    one_line(imgmove("copy", "--dry-run", f"{registry.host}/app:2", "oci:out"), 5)
+    one_line(imgmove("verify", f"{registry.host}/app:1", "oci:gone"), 5, "destination: gone: no such folder")
 
 
 def test_what_keeps_an_archive_from_being_written_is_told_once(imgmove: Run, registry: RegistryServer) -> None:
@@ -366,6 +369,7 @@ def test_several_images_and_one_name(imgmove: Run, layout: Path) -> None:
     build_index("linux/amd64").put(Layout.writable(LocalFiles(), str(layout)), "other:2")
     one_line(imgmove("copy", f"oci:{layout}", "oci:out"), 2, "app:1", "other:2")
     one_line(imgmove("copy", f"oci:{layout}:app:1", f"oci:{layout}:other:2", "oci:out:x"), 2, "would both become")
+    one_line(imgmove("load", "-i", layout, "--to", "localhost:1/all"), 2, "both become", "end the destination in / so")
     ran = imgmove("copy", f"oci:{layout}:app:1", f"oci:{layout}:none:1", "oci:out2")
     assert ran.status == 3, ran
     assert ran.stdout.count("@sha256:") == 1

@@ -30,7 +30,7 @@ def test_what_people_type(text: str, platform: Platform) -> None:
     assert Platform.parse(text) == platform
 
 
-@pytest.mark.parametrize("text", ["", "linux/", "a/b/c/d", "linux/am d64", "/"])
+@pytest.mark.parametrize("text", ["", "linux/", "a/b/c/d", "linux/am d64", "/", "linux", "Windows"])
 def test_what_is_no_platform(text: str) -> None:
     with pytest.raises(UsageError):
         Platform.parse(text)

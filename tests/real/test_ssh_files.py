@@ -312,6 +312,14 @@ def test_a_host_that_does_not_let_us_in(
     assert not (tmp_path / "far").exists()
 
 
+def test_an_archive_for_a_folder_that_is_not_there(
+    sshd: RealSshd, small: str, environment: dict[str, str], tmp_path: Path
+) -> None:
+    ran = run(environment, sshd, "copy", small, f"oci-archive+ssh://{sshd.host}{tmp_path / 'gone' / 'x.tar'}")
+    refused(ran, 1, "destination: ", f"{tmp_path / 'gone'}: no such folder to write to")
+    assert not (tmp_path / "gone").exists()
+
+
 def test_no_sftp(small: str, environment: dict[str, str], tmp_path: Path) -> None:
     with run_sshd(tmp_path / "sshd", sftp=False) as sshd:
         refused(run(environment, sshd, "copy", small, f"oci+ssh://{sshd.host}{tmp_path / 'far'}"), 1, "offers no SFTP")

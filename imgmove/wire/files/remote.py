@@ -152,7 +152,11 @@ class RemoteFiles:
         path = self._checked(path)
         temporary = lasting_name(path, key)
         lock = f"{temporary}{LOCK_ENDING}"
-        was_left = self.again(lambda: self._locks.take(lock))
+        try:
+            was_left = self.again(lambda: self._locks.take(lock))
+        except NotFound:
+            folder = posixpath.dirname(path) or "."
+            raise ServerRefused(f"{self.name}: {folder}: no such folder to write to") from None
         try:
             writer = self.again(
                 lambda: RemoteWriter(self, path, temporary, lambda: self._locks.give_back(lock), is_begun=True)

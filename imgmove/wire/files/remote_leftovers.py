@@ -51,7 +51,10 @@ class Leftovers:
     def forget_others(self, path: str, key: str) -> None:
         """Removes what earlier runs began for the same path under other keys, unless somebody is at it."""
         folder, start = posixpath.split(beside(path, ""))
-        names = {name for name, _ in self._lane().list(folder or ".")}
+        try:
+            names = {name for name, _ in self._lane().list(folder or ".")}
+        except NotFound:
+            return
         for name in names:
             other = name.removeprefix(start).removesuffix(_PARTIAL)
             is_for_path = name.startswith(start) and name.endswith(_PARTIAL) and "." not in other
