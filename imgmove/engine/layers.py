@@ -17,7 +17,7 @@ from imgmove.model.digest import Digest
 from imgmove.ports import BlobFinished, BlobStarted, Codec, Reader, Source
 from imgmove.streams import ContentCheck, PeekReader, VerifyingReader
 
-_AHEAD = 3
+AHEAD = 3
 """Layers that are begun before the one above them is done; each holds 2 MiB at most."""
 _MAGIC = 10
 
@@ -46,7 +46,7 @@ class StoredLayer:
 
     Attributes:
         label: for messages.
-        below: the layers under it, the nearest first, which are begun ahead.
+        below: the next `AHEAD` layers under it, the nearest first, which are begun ahead.
     """
 
     run: Run
@@ -68,7 +68,7 @@ class StoredLayer:
             Truncated: it ends early.
         """
         reader = self._taken()
-        for layer in self.below[:_AHEAD]:
+        for layer in self.below[:AHEAD]:
             layer.begin()
         return _Judged(self, reader)
 

@@ -75,31 +75,38 @@ class Links:
         layer = self.layer
         source = layer.sources.get(target, target)
         if source in layer.postponed:
-            self._queue(layer.postponed[source], link)
+            self._queue(layer.postponed, source, link)
         elif source in self._awaited:
-            self._queue(self._awaited[source], link)
+            self._queue(self._awaited, source, link)
         elif self._names.is_own(target):
             return target
         elif self._names.is_own(source):
             return source
         elif source in layer.hidden:
-            self._queue(layer.postponed.setdefault(source, []), link)
+            self._queue(layer.postponed, source, link)
         else:
-            self._queue(self._awaited.setdefault(source, []), link)
+            self._queue(self._awaited, source, link)
         return None
 
-    def _queue(self, queue: list[Link], link: Link) -> None:
-        """Has a link wait, and those of upper layers that wait for it with it."""
-        queue.append(link)
-        if self._awaited.get(link.name) is not queue:
-            for other in self._awaited.pop(link.name, ()):
-                self._queue(queue, other)
+    def _queue(self, queues: dict[bytes, list[Link]], source: bytes, link: Link) -> None:
+        """Has a link wait for a name, and those that wait for the link with it."""
+        queue = queues.setdefault(source, [])
+        others = self._awaited.get(link.name, queue)
+        if others is not queue:
+            del self._awaited[link.name]
+            # In a chain of links all that came before wait for each next one: they must not be moved one by one.
+            shorter, queues[source] = sorted((queue, others), key=len)
+            queues[source] += shorter
+        queues[source].append(link)
 
     def came(self, name: bytes) -> list[tuple[Link, bytes]]:
         """The links that waited for a name which was written now, each with the name to point at, in order."""
         found: list[tuple[Link, bytes]] = []
-        for link in self._awaited.pop(name, ()):
-            found += [(link, name), *self.came(link.name)]
+        waiting = [(link, name) for link in reversed(self._awaited.pop(name, ()))]
+        while waiting:
+            link, target = waiting.pop()
+            found.append((link, target))
+            waiting += [(other, link.name) for other in reversed(self._awaited.pop(link.name, ()))]
         return found
 
     def take_waiting(self, name: bytes) -> list[Link]:

@@ -16,6 +16,10 @@ _THING, _GONE, _FOLDER, _IMPLIED, _BARE = 0, 1, 4, 5, 6
 _IS_FOLDER = 4
 """The bit of kinds that are folders: with a header, with none yet, and with none to come."""
 
+MOST_NAME_BYTES = 256 << 20
+"""Of all names, each with its whole path, as they are held in memory: a compressed layer of 1 MB can have gigabytes of
+them. Millions of files have less."""
+
 
 class Names:
     """Everything that the layers so far say of names."""
@@ -25,6 +29,7 @@ class Names:
         self._closed: set[bytes] = set()
         self._closing: set[bytes] = set()
         self._own = -8
+        self._left = MOST_NAME_BYTES
 
     def __len__(self) -> int:
         return len(self._codes)
@@ -61,7 +66,7 @@ class Names:
         while folder:
             code = self._codes.get(folder)
             if code is None:
-                self._codes[folder] = self._own + _IMPLIED
+                self._learn(folder, _IMPLIED)
             elif code == self._own + _GONE:
                 self._codes[folder] = self._own + _BARE
             elif code == self._own + _THING:
@@ -78,7 +83,10 @@ class Names:
             MalformedContent: the layer has a folder there.
         """
         code = self._codes.get(name)
-        if code is None or (code >= self._own and not code & _IS_FOLDER):
+        if code is None:
+            self._learn(name, _THING)
+            return True
+        if code >= self._own and not code & _IS_FOLDER:
             self._codes[name] = self._own
             return True
         if code >= self._own:
@@ -99,7 +107,10 @@ class Names:
         code = self._codes.get(name)
         if code == self._own + _THING:
             raise _contradiction(name)
-        if code is None or code >= self._own or code & 7 == _IMPLIED:
+        if code is None:
+            self._learn(name, _FOLDER)
+            return True
+        if code >= self._own or code & 7 == _IMPLIED:
             self._codes[name] = self._own + _FOLDER
             return True
         return False
@@ -109,7 +120,7 @@ class Names:
         code = self._codes.get(name)
         self._closing.add(name)
         if code is None:
-            self._codes[name] = self._own + _GONE
+            self._learn(name, _GONE)
         elif code & 7 == _IMPLIED:
             self._codes[name] = code - _IMPLIED + _BARE
 
@@ -124,6 +135,12 @@ class Names:
     def without_header(self) -> Iterator[bytes]:
         """The folders that something lies in and that no layer has an entry of."""
         return (name for name, code in self._codes.items() if code & 7 in (_IMPLIED, _BARE))
+
+    def _learn(self, name: bytes, kind: int) -> None:
+        self._left -= len(name)
+        if self._left < 0:
+            raise MalformedContent(f"the names in the image are over the limit of {MOST_NAME_BYTES} bytes")
+        self._codes[name] = self._own + kind
 
 
 def _contradiction(name: bytes) -> MalformedContent:

@@ -64,12 +64,9 @@ class Tree:
 
     def finish(self) -> None:
         """Writes the folders that stand at the end, and closes the tar."""
-        made_up = {
-            name: make_header(name.decode("utf-8", "surrogateescape") + "/", 0, is_folder=True)
-            for name in self.names.without_header()
-        }
-        last = made_up | {name: self._heads[name] for name in self._again}
+        made_up = set(self.names.without_header())
         # What lies in a folder goes first, as each entry changes the time of the folder that it is in.
-        for name in sorted(last, reverse=True):
-            self._write(last[name])
+        for name in sorted(made_up | self._again, reverse=True):
+            path = name.decode("utf-8", "surrogateescape") + "/"
+            self._write(make_header(path, 0, is_folder=True) if name in made_up else self._heads[name])
         self._write(END)

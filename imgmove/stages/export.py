@@ -9,7 +9,7 @@ from functools import partial
 from typing import BinaryIO, Protocol
 
 from imgmove.engine.blobs import SidedReader
-from imgmove.engine.layers import Allowance, StoredLayer
+from imgmove.engine.layers import AHEAD, Allowance, StoredLayer
 from imgmove.errors import ImgmoveError, LocalError, UsageError
 from imgmove.model.location import EngineLocation, Location
 from imgmove.model.manifest import digests_of_layers
@@ -162,7 +162,7 @@ def _layers(
     allowance, found = Allowance(max_size), list[StoredLayer]()
     for number, (layer, diff_id) in enumerate(zip(manifest.layers, diff_ids, strict=True), 1):
         label = f"layer {number} ({layer.digest.short})"
-        below = tuple(found[::-1])
+        below = tuple(found[: -AHEAD - 1 : -1])
         found.append(StoredLayer(session.run, image.source, session.codec, layer, diff_id, label, allowance, below))
     return found[::-1]
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 import tarfile
 import tracemalloc
 from collections.abc import Sequence
 from pathlib import Path
+from types import FrameType
 
 import pytest
 
@@ -147,8 +149,54 @@ def test_gnu_tar_unpacks_it_with_the_times_of_folders(tmp_path: Path) -> None:
         assert (tmp_path / "x" / name).stat().st_mtime == 0
 
 
+def chain(count: int) -> bytes:
+    """A layer of links, each to the next, and last of all the file."""
+    return tar_of(*(Entry(f"{number}", "link", f"{number + 1}") for number in range(count)), Entry(f"{count}"))
+
+
+def calls(layer: bytes) -> int:
+    """How many functions uniting a layer calls."""
+    found = 0
+
+    def count(_: FrameType, event: str, __: object) -> None:
+        nonlocal found
+        found += event == "call"
+
+    before = sys.getprofile()
+    sys.setprofile(count)
+    try:
+        unite([TarLayer(layer)], lambda _: None)
+    finally:
+        sys.setprofile(before)
+    return found
+
+
+def test_a_chain_of_links_takes_no_more_steps_a_link_the_longer_it_is() -> None:
+    assert calls(chain(800)) < 3 * calls(chain(400))
+    assert set(tree_of(united(chain(5))).values()) == {("file", "", tree_of(united(chain(5)))["0"][2])}
+
+
+def test_links_that_wait_for_one_another_in_more_layers_than_functions_may_be_deep() -> None:
+    layers = [tar_of(Entry("0", text="content"))] + [
+        tar_of(Entry(f"{number + 1}", "link", f"{number}")) for number in reversed(range(1200))
+    ]
+    tree = tree_of(united(*layers))
+    assert {text for _, text, _ in tree.values()} == {"content"}
+    assert len(tree) == 1201
+
+
+def test_names_that_would_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("imgmove.rootfs.names.MOST_NAME_BYTES", 100)
+    assert len(names(united(tar_of(*(Entry(f"{number:09}") for number in range(11)))))) == 11
+    for deep in (tar_of(Entry("deep/" * 10 + "x")), tar_of(*(Entry(f"{number:09}") for number in range(12)))):
+        with pytest.raises(MalformedContent, match="over the limit of 100 bytes"):
+            united(deep)
+
+
 def many(kind: str, count: int) -> bytes:
-    """A layer of so many names; links point at what another layer has."""
+    """A layer of so many names; links point at what another layer has, and folders without an entry are bare."""
+    if kind == "bare":
+        return tar_of(*(Entry(f"{number}/x") for number in range(count)))
     return tar_of(*(Entry(f"some/folder/of/an/image/{number}", kind, "file") for number in range(count)))
 
 
@@ -173,6 +221,7 @@ def memory(kinds: Sequence[str], count: int) -> int:
         (["folder", ""], 300),
         (["", "folder"], 1000),
         (["", "link"], 1800),
+        (["bare"], 800),
     ],
     ids=str,
 )

@@ -18,6 +18,7 @@ import pytest
 import imgmove
 from imgmove.endpoints.factory import Endpoints
 from imgmove.endpoints.layout import Layout
+from imgmove.engine.layers import AHEAD, StoredLayer
 from imgmove.engine.run import RetryPolicy
 from imgmove.errors import DigestMismatch, LocalError, MalformedContent, NotFound, Truncated, UsageError
 from imgmove.model.location_grammar import parse_location
@@ -44,6 +45,17 @@ def placed(image: BuiltImage, folder: Path) -> str:
 
 def blob_files(folder: Path) -> list[Path]:
     return sorted((folder / "blobs" / "sha256").iterdir(), key=lambda path: path.stat().st_size)
+
+
+def test_a_layer_knows_only_those_that_are_begun_ahead_of_it(
+    session: imgmove.Session, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    found: list[StoredLayer] = []
+    monkeypatch.setattr("imgmove.stages.export.unite", lambda layers, _: found.extend(layers))
+    image = parse_location(placed(build_image([{"a": b""}] * 10), tmp_path / "in"))
+    export_to_stream(session, image, io.BytesIO())
+    assert [len(layer.below) for layer in found] == [AHEAD] * (10 - AHEAD) + [2, 1, 0]
+    assert all(one is other for one, other in zip(found[0].below, found[1:], strict=False))
 
 
 def test_every_place_gives_the_same_bytes(
