@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 Ask = Callable[[str], str | None]
@@ -19,6 +19,7 @@ class SshAccess:
         agent: the socket of the SSH agent; empty for none.
         config_files: what to read as OpenSSH's client does, first come first served.
         key: a private key to show before any other; empty for none.
+        keys: further ones, each for a host as it is written: ``[USER@]HOST[:PORT]``.
         known_hosts: takes the place of all known_hosts files; empty for the usual ones.
         timeout: seconds without a byte after which a connection counts as broken.
     """
@@ -28,6 +29,7 @@ class SshAccess:
     agent: str = ""
     config_files: tuple[str, ...] = ()
     key: str = ""
+    keys: Mapping[str, str] = field(default_factory=dict)
     known_hosts: str = ""
     timeout: float = 60.0
 

@@ -1,4 +1,4 @@
-"""Where engines are spoken to: what docker's and podman's own settings say (docker contexts, ``DOCKER_HOST``)."""
+"""Where engines are spoken to: what docker's and podman's own settings say (contexts, ``DOCKER_HOST``, ``CONTAINER_HOST``)."""
 
 from __future__ import annotations
 
@@ -24,11 +24,13 @@ class EngineAddress:
         kind: a unix socket, TCP, or another host that is reached by SSH.
         place: the socket's path, ``HOST:PORT``, or ``[USER@]HOST[:PORT]``.
         certificates: the folder with ``ca.pem``, ``cert.pem`` and ``key.pem`` for TLS; empty for none.
+        socket: on that other host; empty for the usual one.
     """
 
     kind: Literal["unix", "tcp", "ssh"]
     place: str
     certificates: str = ""
+    socket: str = ""
 
 
 def docker_address(environment: Environment) -> EngineAddress:
@@ -53,6 +55,18 @@ def docker_address(environment: Environment) -> EngineAddress:
     return _parsed(host, f"the docker context {name}", tls if os.path.isdir(tls) else "")
 
 
+def podman_address(environment: Environment) -> EngineAddress | None:
+    """The other host that ``CONTAINER_HOST`` names; None where it doesn't, as podman itself goes by the rest."""
+    text = environment["CONTAINER_HOST"]
+    return _parsed(text, "CONTAINER_HOST", "") if text.startswith("ssh://") else None
+
+
+def podman_keys(environment: Environment) -> dict[str, str]:
+    """The private key that ``CONTAINER_SSHKEY`` names for that host, as podman's own command would show it."""
+    key, address = environment["CONTAINER_SSHKEY"], podman_address(environment)
+    return {address.place: os.path.expanduser(key)} if key and address else {}
+
+
 def _host_of_context(path: str, name: str) -> str:
     document = read_json_object(path)
     if document is None:
@@ -71,7 +85,8 @@ def _parsed(text: str, origin: str, certificates: str) -> EngineAddress:
         if scheme == "unix":
             return EngineAddress("unix", rest)
         if scheme == "ssh":
-            return EngineAddress("ssh", rest.partition("/")[0])
+            host, _, path = rest.partition("?")[0].partition("/")
+            return EngineAddress("ssh", host, socket=f"/{path}" if path else "")
         if scheme in ("tcp", "http", "https"):
             parts = urlsplit(f"//{rest}")
             port = parts.port or (2376 if certificates else 2375)

@@ -15,6 +15,7 @@ from imgmove.model.ssh import Ask, SshAccess, ask_nobody
 from imgmove.settings.auth_file import canonical_host
 from imgmove.settings.certificates import read_certificate_folders
 from imgmove.settings.credential_store import CredentialStore
+from imgmove.settings.engine_addresses import podman_keys
 from imgmove.settings.environment import Environment
 from imgmove.settings.registries_file import Registries, read_registries
 
@@ -163,6 +164,7 @@ class Settings:
             agent=environment["SSH_AUTH_SOCK"],
             config_files=named or environment.ssh_config_files,
             key=os.path.expanduser(options.key),
+            keys=podman_keys(environment),
             known_hosts=os.path.expanduser(options.known_hosts),
             timeout=self.timeout,
         )

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from imgmove.errors import ConfigError
-from imgmove.settings.engine_addresses import EngineAddress, docker_address
+from imgmove.settings.engine_addresses import EngineAddress, docker_address, podman_address, podman_keys
 from imgmove.settings.environment import Environment
 
 
@@ -28,6 +28,7 @@ def write_context(tmp_path: Path, name: str, host: object) -> None:
         ("", EngineAddress("unix", "/var/run/docker.sock")),
         ("unix:///run/user/1000/docker.sock", EngineAddress("unix", "/run/user/1000/docker.sock")),
         ("ssh://ops@edge1:2222", EngineAddress("ssh", "ops@edge1:2222")),
+        ("ssh://ops@edge1/run/d.sock", EngineAddress("ssh", "ops@edge1", socket="/run/d.sock")),
         ("tcp://build:2376", EngineAddress("tcp", "build:2376")),
         ("tcp://build", EngineAddress("tcp", "build:2375")),
         ("tcp://[::1]:99", EngineAddress("tcp", "[::1]:99")),
@@ -62,3 +63,14 @@ def test_a_context_without_a_host(tmp_path: Path) -> None:
     write_context(tmp_path, "odd", 7)
     with pytest.raises(ConfigError, match="names no host"):
         address(tmp_path, {"DOCKER_CONTEXT": "odd"})
+
+
+def test_container_host(tmp_path: Path) -> None:
+    variables = {"CONTAINER_HOST": "ssh://ops@edge1:2222/run/p.sock?secure=True", "CONTAINER_SSHKEY": "/keys/edge"}
+    there = Environment(variables, str(tmp_path))
+    assert podman_address(there) == EngineAddress("ssh", "ops@edge1:2222", socket="/run/p.sock")
+    assert podman_keys(there) == {"ops@edge1:2222": "/keys/edge"}
+    for text in ("", "unix:///run/p.sock", "tcp://edge1:8080"):
+        here = Environment({**variables, "CONTAINER_HOST": text}, str(tmp_path))
+        assert podman_address(here) is None, "podman goes there by itself"
+        assert podman_keys(here) == {}

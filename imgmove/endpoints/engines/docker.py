@@ -238,8 +238,13 @@ class Docker:
     def _check(self, status: int, content: bytes, *expected: int) -> None:
         if status in expected:
             return
-        said = next((str(line["message"]) for line in json_lines(content) if line.get("message")), f"status {status}")
-        raise self._error(said, status)
+        # What is no docker, or none that speaks plain HTTP, answers in words.
+        words = content.decode(errors="replace").strip() or f"status {status}"
+        said = next((str(line["message"]) for line in json_lines(content) if line.get("message")), words)
+        error = self._error(said, status)
+        if "HTTPS server" in said:
+            error.hint = "DOCKER_TLS_VERIFY and DOCKER_CERT_PATH lead docker's own command through TLS, and imgmove too"
+        raise error
 
     def _check_stream(self, content: bytes) -> None:
         """A load or pull has answered 200 long before it failed."""

@@ -21,7 +21,7 @@ from imgmove.model.location import EngineLocation, SshHost
 from imgmove.model.location_grammar import parse_ssh_host
 from imgmove.ports import ByteStream, Machine, Reader
 from imgmove.settings import Settings
-from imgmove.settings.engine_addresses import EngineAddress, docker_address
+from imgmove.settings.engine_addresses import EngineAddress, docker_address, podman_address
 from imgmove.wire.machine import LocalMachine
 from imgmove.wire.stream_http import StreamHttp
 
@@ -124,12 +124,14 @@ class Engines:
             return self._engines[place]
 
     def _placed(self, location: EngineLocation) -> EngineLocation:
-        """The engine itself; where docker's own settings name another host, the one there."""
+        """The engine itself; where its own settings name another host, the one there."""
         place = replace(location, name="", container="")
-        if place.engine != "docker-daemon" or place.socket or place.carrier:
+        if place.engine == "containerd" or place.socket or place.carrier:
             return place
-        address = docker_address(self._settings.environment)
-        return replace(place, carrier=parse_ssh_host(address.place)) if address.kind == "ssh" else place
+        found = (docker_address if place.engine == "docker-daemon" else podman_address)(self._settings.environment)
+        if found is None or found.kind != "ssh":
+            return place
+        return replace(place, carrier=parse_ssh_host(found.place), socket=found.socket)
 
     def _opened(self, place: EngineLocation) -> AnyEngine:
         if place.engine == "docker-daemon":

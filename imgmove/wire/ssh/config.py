@@ -101,13 +101,15 @@ class _Reading:
         alias = words.one("hostkeyalias")
         strict = words.one("stricthostkeychecking").lower()
         files = [self._path(item, tokens) for item in words.several("identityfile") if item.lower() != "none"]
+        name = str(self.carrier)
+        keys = (self.access.key, self.access.keys.get(name, ""), *files)
         return SshTarget(
-            name=str(self.carrier),
+            name=name,
             host=host,
             port=port,
             user=user,
             known_as=alias or (host if port == _DEFAULT_PORT else f"[{host}]:{port}"),
-            identity_files=tuple(dict.fromkeys(item for item in (self.access.key, *files) if item)),
+            identity_files=tuple(dict.fromkeys(filter(None, keys))),
             uses_other_keys=not words.is_yes("identitiesonly"),
             agent=self._agent(words.one("identityagent"), tokens),
             jumps=self._jumps(words),
