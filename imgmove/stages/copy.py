@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from imgmove.engine.pipe import move_pipe
-from imgmove.engine.piped_blobs import Piping
+from imgmove.engine.piped_blobs import Piping, from_source
 from imgmove.errors import DigestMismatch, UsageError
 from imgmove.model.location import EngineLocation, Location, PipeLocation, RegistryLocation, RegistryPrefix
 from imgmove.ports import (
@@ -54,7 +54,7 @@ def copy(
     if any(isinstance(source, PipeLocation) for source in sources):
         return _copy_pipe(session, sources, destinations, options, every=every)
     _tell_of_detours(session, sources, destinations)
-    notes = _new_digests(session, sources)
+    notes = from_source(lambda: _new_digests(session, sources))
     if notes and options.compression == "keep" and all(isinstance(item, _REGISTRIES) for item in destinations):
         options = replace(options, compression="gzip")
     report = _copied(session, sources, destinations, options, every=every)
@@ -175,7 +175,7 @@ def _copy_pipe(
         what = "several destinations" if len(destinations) > 1 else "--platform" if options.platforms else "--dry-run"
         raise UsageError(f"{what} can't be used with a pipe, which is read only once", hint="write it to a file first")
     location = destinations[0]
-    source = session.endpoints.pipe(sources[0])
+    source = from_source(lambda: session.endpoints.pipe(sources[0]))
     targets = Targets(session.endpoints, location, options.additional_tags)
     names = _PipeNames(sources[0], targets, source, every=every)
     destination = session.endpoints.destination(location)

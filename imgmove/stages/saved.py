@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from imgmove.engine.piped_blobs import from_source
 from imgmove.errors import ImgmoveError, Interrupted
 from imgmove.model.descriptor import Descriptor
 from imgmove.model.digest import Digest
@@ -31,7 +32,7 @@ def bases_of_saved(
     keeps_manifests = engines.keeps_manifests(source)
     bases = KnownBases(session.knowledge)
     if not keeps_manifests:
-        diff_ids = engines.diff_ids(source)
+        diff_ids = from_source(lambda: engines.diff_ids(source))
         repository = session.endpoints.source(destination)
         bases = find_bases(session.knowledge, repository, destination.reference.tag, diff_ids)
         if not bases.blobs:
@@ -55,7 +56,7 @@ def _is_thinned(session: Session, source: EngineLocation, destination: RegistryL
         return session.run.persist(f"the save of {source}", lambda: _thin(session, source, destination, bases))
     except ImgmoveError as error:
         if error.is_transient or error.side == "destination" or isinstance(error, Interrupted):
-            raise
+            raise error.on("source") from error.__cause__
         session.run.observer.on(
             Note(f"{source}: layers can't be left out ({error.message}); sent the whole image instead")
         )

@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -90,12 +91,32 @@ def _check_root() -> None:
         pytest.skip("engines are started as root, on amd64")
 
 
+_IN_OWN_NETWORK = """
+import fcntl, os, socket, struct, sys
+up = struct.pack("16sh14x", b"lo", 0x49)  # IFF_UP, IFF_LOOPBACK, IFF_RUNNING
+fcntl.ioctl(socket.socket(), 0x8914, up)  # SIOCSIFFLAGS
+os.execvp(sys.argv[1], sys.argv[1:])
+"""
+
+
+def in_own_network() -> tuple[str, ...]:
+    """What begins the command of a program that has a loopback interface of its own, as rootless engines have."""
+    return ("unshare", "-n", sys.executable, "-c", _IN_OWN_NETWORK)
+
+
 @contextmanager
-def run_dockerd(folder: Path, *flags: str, path: str = "", keeps_manifests: bool = False) -> Iterator[RealEngine]:
-    """Runs a docker daemon over a folder until the block ends."""
+def run_dockerd(
+    folder: Path, *flags: str, path: str = "", keeps_manifests: bool = False, start: Sequence[str] = ()
+) -> Iterator[RealEngine]:
+    """Runs a docker daemon over a folder until the block ends.
+
+    Args:
+        start: the words that its command begins with.
+    """
     _check_root()
     socket = folder / "docker.sock"
     words = [
+        *start,
         *("dockerd", "--iptables=false", "--ip6tables=false", "--bridge=none", "--ip-forward=false"),
         *("--data-root", str(folder / "data"), "--exec-root", str(folder / "exec")),
         *("-H", f"unix://{socket}", "--pidfile", str(folder / "docker.pid"), *flags),

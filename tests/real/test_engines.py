@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,7 +16,6 @@ from imgmove.model import media_types
 from imgmove.model.location import EngineLocation
 from imgmove.model.location_grammar import parse_location
 from imgmove.model.platform import Platform
-from imgmove.wire.machine import LocalMachine
 from tests.real.engine_fixtures import ADDED, BASE, ENGINES, Listener, Traffic, allowed, copied, diff_ids_of
 from tests.real.engines import RealEngine, run_dockerd
 from tests.real.fixtures import RealRegistry
@@ -148,34 +145,6 @@ def test_a_broken_source_leaves_nothing(
         assert report.images[0].error.exit_status == 4
         assert report.images[0].error.side == "source"
         assert engine.names() == []
-
-
-def test_a_port_that_the_engine_can_not_reach(
-    docker26_containerd: RealEngine,
-    layout: str,
-    session: imgmove.Session,
-    listener: Listener,
-    monkeypatch: pytest.MonkeyPatch,
-    traffic: Traffic,
-) -> None:
-    engine = docker26_containerd
-    engine.clean()
-    copied(session, f"{layout}:app:1", engine.at("app:1"))
-
-    @contextlib.contextmanager
-    def unreachable(machine: LocalMachine, take: object) -> Iterator[int]:
-        yield 1
-
-    monkeypatch.setattr(LocalMachine, "listening", unreachable)
-    traffic.bytes = 0
-    copied(session, f"{layout}:app:2", engine.at("app:2"))
-    assert traffic.bytes < allowed(1_000_000)
-    (note,) = listener.notes
-    assert "what docker asked for failed" in note
-    assert note.endswith("sent only the missing layers instead")
-    assert engine.names() == ["app:1", "app:2"]
-    assert engine.diff_ids("app:2") == diff_ids_of([BASE, ADDED])
-    engine.clean()
 
 
 def test_a_docker_that_is_too_old_for_zstd(

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import imgmove
-from imgmove.errors import AccessDenied, ImgmoveError, NotFound
+from imgmove.errors import ImgmoveError, NotFound
 from imgmove.settings import Settings
 from imgmove.wire.ssh import SshConnection
 from imgmove.wire.ssh.listener import RemoteListener
@@ -251,23 +251,6 @@ def test_a_host_without_the_engine(
             copied(session, f"{layout}:app:1", f"{scheme}+ssh://{edge.sshd.host}/app:1")
     assert caught.value.exit_status == 1
     assert "no program" in caught.value.message or "no ctr" in caught.value.message
-
-
-def test_no_right_on_the_socket(
-    connect: Connect, layout: str, tmp_path_factory: pytest.TempPathFactory, tmp_path: Path
-) -> None:
-    tools = tmp_path / "tools"
-    tools.mkdir()
-    program = tools / "docker"
-    program.write_text("#!/bin/sh\necho 'dial unix /var/run/docker.sock: connect: permission denied' >&2\nexit 1\n")
-    program.chmod(0o755)
-    lines = f"SetEnv PATH={tools}:{os.environ['PATH']}"
-    with (
-        run_sshd(tmp_path_factory.mktemp("denied"), lines) as sshd,
-        behind_link(sshd, tmp_path) as edge,
-        pytest.raises(AccessDenied, match="permission denied"),
-    ):
-        copied(connect(edge), f"{layout}:app:1", f"docker-daemon+ssh://{edge.sshd.host}/app:1")
 
 
 def test_nothing_listens_afterwards(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from contextlib import closing
 
@@ -12,6 +13,8 @@ from imgmove.wire.http.errors import printable
 
 _LARGEST_OUTPUT = 64 << 20
 _DENIED = ("permission denied", "operation not permitted")
+_DIALED = re.compile(r'(?:failed to dial "|dial unix )([^\s":]+)')
+"""How containerd's and podman's own commands name the socket that nobody answers at."""
 _ABSENT = ("image not known", "no such image", "image not found", "no such object", "no such container")
 
 
@@ -87,7 +90,13 @@ class Program:
         lower = said.lower()
         if any(word in lower for word in _ABSENT):
             return NotFound(text)
-        return AccessDenied(text) if any(word in lower for word in _DENIED) else ServerRefused(text)
+        if any(word in lower for word in _DENIED):
+            return AccessDenied(text, hint="as root there, or as somebody who may use the socket")
+        if dialed := _DIALED.search(said):
+            return LocalError(
+                f"{self.label}: nothing listens at {dialed.group(1)}", hint="is the engine installed and running?"
+            )
+        return ServerRefused(text)
 
 
 class CommandOutput:

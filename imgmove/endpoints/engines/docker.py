@@ -39,6 +39,9 @@ from imgmove.wire.stream_http import AnswerReader, StreamHttp, json_lines
 
 _FIRST_WITH_ZSTD = 23
 _LARGEST_DOCUMENT = 64 << 20
+_REQUEST = re.compile(r': failed to do request: [A-Z][a-z]+ "[^"]*"')
+"""What containerd tells twice, so long that the reason after it would be cut off."""
+
 _PATIENCE = 30.0
 _TURN = 0.2
 
@@ -253,7 +256,7 @@ class Docker:
                 raise self._error(str(line["error"]), 500)
 
     def _error(self, said: str, status: int) -> ImgmoveError:
-        text = f"{self.label} says: {printable(said)}"
+        text = f"{self.label} says: {printable(_REQUEST.sub('', said))}"
         if status == 404:
             return NotFound(text)
         return AccessDenied(text) if status in (401, 403) else ServerRefused(text, status=status)
