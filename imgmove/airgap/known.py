@@ -56,7 +56,10 @@ def read_far_side(
     """
     known = FarSide()
     for path in have:
-        _, content = unseal(read_document(path), path, ("inventory", "receipt"), accepts)
+        try:
+            _, content = unseal(read_document(path), path, ("inventory", "receipt"), accepts)
+        except UsageError as error:
+            raise type(error)(error.message, hint=error.hint or "--since takes bundles") from None
         for blob in _holdings(content, path).blobs:
             known.add(blob.digest, blob.repositories)
     for path in since:

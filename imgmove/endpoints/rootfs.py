@@ -119,7 +119,8 @@ def is_folder(path: str) -> bool:
     """
     found = LocalFiles().status(path)
     if found is None:
-        raise NotFound(f"{path}: no such file or folder")
+        hint = "only http:// and https:// are addresses" if "://" in path else ""
+        raise NotFound(f"{path}: no such file or folder", hint=hint)
     return found.is_folder
 
 

@@ -20,6 +20,7 @@ class Credentials:
         identity_token: an OAuth2 refresh token, which a token server exchanges for a bearer token.
         registry_token: a bearer token that the registry itself takes, as it is.
         origin: where they were found, for messages, such as a file or an option; empty where a person just gave them.
+        is_stored: whether they were stored there by a login.
 
     Raises:
         UsageError: a text can't be sent: it is no UTF-8, or as a header no token. The message doesn't show it.
@@ -30,6 +31,7 @@ class Credentials:
     identity_token: str = field(default="", repr=False)
     registry_token: str = field(default="", repr=False)
     origin: str = field(default="", compare=False)
+    is_stored: bool = field(default=False, compare=False)
 
     def __post_init__(self) -> None:
         for text in (self.username, self.password, self.identity_token, self.registry_token):

@@ -259,7 +259,8 @@ def _check_hub(text: str, reference: Reference) -> None:
     name, _, tag = text.partition(":")
     is_host = name == "localhost" or ("." in name and "/" not in name)
     if is_host and "@" not in text and (not tag or tag.isdecimal()):
-        hint = f"write {text}/NAME:TAG, or {text}/ where images keep their names; imgmove repos {text} lists them"
+        file = "" if ":" in text or name == "localhost" else f", or ./{text} for a file"
+        hint = f"write {text}/NAME:TAG, or {text}/ where images keep their names{file}; imgmove repos {text} lists them"
         raise UsageError(f"{text:.200} reads as a registry without a repository", hint=hint)
 
 

@@ -150,7 +150,8 @@ class AuthFile:
         if texts["auth"]:
             username, password = _decode(texts["auth"], where)
         try:
-            return Credentials(username, password, texts["identitytoken"], texts["registrytoken"], self.path)
+            tokens = texts["identitytoken"], texts["registrytoken"]
+            return Credentials(username, password, *tokens, origin=self.path, is_stored=True)
         except UsageError as error:
             raise ConfigError(f"{where}: {error.message}") from None
 

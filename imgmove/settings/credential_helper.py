@@ -54,8 +54,8 @@ class CredentialHelper:
         if not isinstance(username, str) or not isinstance(secret, str):
             raise ConfigError(f"{self.program} did not answer with a Username and a Secret for {server}")
         if username == _TOKEN_USER:
-            return Credentials(identity_token=secret, origin=self.program)
-        return Credentials(username, secret, origin=self.program) or None
+            return Credentials(identity_token=secret, origin=self.program, is_stored=True)
+        return Credentials(username, secret, origin=self.program, is_stored=True) or None
 
     def store(self, server: str, credentials: Credentials) -> None:
         """Hands credentials to it to keep.

@@ -105,7 +105,9 @@ def _repositories(
         place = session.endpoints.spooled(place)
     source = session.endpoints.source(place)
     if not isinstance(source, ImageLister):
-        raise UsageError(f"{place} can't be served", hint="serve a layout, an archive or a bundle")
+        raise UsageError(
+            f"{place} can't be served", hint="serve a layout, an archive or a bundle; a path is written ./NAME"
+        )
     return _named(source, place), ()
 
 

@@ -46,8 +46,10 @@ def make_server_context(certificate: str, key: str) -> ssl.SSLContext:
     try:
         context.load_cert_chain(certificate, key, password=lambda: b"")
     except (OSError, ValueError) as error:
+        files = certificate if certificate == key else f"{certificate} and {key}"
+        hint = "--tls-key names the file of its key" if certificate == key else ""
         raise ConfigError(
-            f"{certificate} and {key} cannot be used as a server's certificate: {_reason(error)}"
+            f"{files} cannot be used as a server's certificate and key: {_reason(error)}", hint=hint
         ) from None
     return context
 
@@ -94,7 +96,7 @@ def _has_system_roots(context: ssl.SSLContext) -> bool:
 
 def _reason(error: Exception) -> str:
     if isinstance(error, ssl.SSLError):
-        return f"it is not as expected ({(error.reason or 'no certificate in it').replace('_', ' ').lower()})"
+        return f"it is not as expected ({(error.reason or 'no certificate or no key in it').replace('_', ' ').lower()})"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror.lower()
     return "it is not as expected"

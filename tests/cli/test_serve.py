@@ -158,7 +158,7 @@ def test_tls_and_passwords(layout: Path, serving: Server, tmp_path: Path) -> Non
         (("reg.example.com/app",), 2, "can't be served"),
         (("oci:two",), 2, "would both be served as app:1"),
         (("./x.tar", "--writable"), 2, "--writable needs a layout"),
-        (("oci:shelf", "--tls-cert", "none.pem"), 2, "server's certificate"),
+        (("oci:shelf", "--tls-cert", "none.pem"), 2, "none.pem cannot be used as a server's certificate and key"),
         (("oci:shelf", "--tls-key", "none.pem"), 2, "--tls-cert"),
         (("oci:shelf", "--htpasswd", "none"), 2, "no such file"),
         (("oci:shelf", "--htpasswd", "weak"), 2, "not bcrypt"),

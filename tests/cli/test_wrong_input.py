@@ -353,7 +353,9 @@ def test_where_a_wrong_password_was_found(
         assert entry not in ran.stderr
         assert wrong in ran.stderr
     one_line(imgmove("tags", f"{server.host}/app", "--authfile", file), 6, f"{wrong} from {file}", hint)
-    one_line(imgmove("tags", f"{server.host}/app", "--creds", "alice"), 6, f"{wrong} from --creds, without a password")
+    ran = imgmove("tags", f"{server.host}/app", "--creds", "alice")
+    one_line(ran, 6, f"{wrong} from --creds, without a password")
+    assert "imgmove login" not in ran.stderr, "what is stored is not at fault"
     monkeypatch.setenv("REGISTRY_AUTH_FILE", str(file))
     one_line(imgmove("inspect", f"{server.host}/app:1"), 6, f"source: {wrong} from {file} {hint}")
 
@@ -421,6 +423,12 @@ def test_a_file_that_is_no_image_and_not_there(imgmove: Run, layout: Path, tmp_p
     """5 stands for images, tags and repositories alone."""
     one_line(imgmove(*words), 1, "gone")
     nothing_at(tmp_path / "b")
+
+
+def test_a_bundle_is_no_list_of_what_is_there(imgmove: Run, layout: Path) -> None:
+    assert imgmove("bundle", "create", "-q", "-o", "old.bundle", f"oci:{layout}").status == 0
+    ran = imgmove("bundle", "create", "-o", "new.bundle", "--have", "old.bundle", f"oci:{layout}")
+    one_line(ran, 2, "old.bundle is none of imgmove's documents", "(--since takes bundles)")
 
 
 def test_schema_1(imgmove: Run, registry: RegistryServer, fixture_path: Callable[..., Path]) -> None:

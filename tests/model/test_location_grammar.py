@@ -176,6 +176,7 @@ def test_the_forms_of_the_contract(text: str, location: Location) -> None:
         ("ssh://edge1/app", "write docker-daemon+ssh://HOST/NAME"),
         ("docker-daemon:ssh://edge1/app", "docker-daemon+ssh://HOST/NAME"),
         ("reg.example.com", "write reg.example.com/NAME:TAG, or reg.example.com/ where"),
+        ("my.bundle", "or ./my.bundle for a file"),
         ("reg.example.com:5000", "imgmove repos reg.example.com:5000 lists"),
         ("127.0.0.1:5000", "write 127.0.0.1:5000/NAME:TAG"),
         ("localhost", "write localhost/NAME:TAG"),

@@ -266,7 +266,7 @@ class _TokenRequest:
 
 def _wrong(host: str, credentials: Credentials, error: ImgmoveError) -> AccessDenied:
     """What to say of credentials that a registry or its token server does not know; they themselves are not shown."""
-    hint = f"imgmove login {host} tries and keeps others" if credentials.origin else ""
+    hint = f"imgmove login {host} tries and keeps others" if credentials.is_stored else ""
     said = "" if error.message.endswith("says: status 401") else f": {error.message}"
     return AccessDenied(f"{host} does not accept the {credentials.description}{said}", hint=hint)
 
