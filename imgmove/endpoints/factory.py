@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import stat
 import sys
-from collections.abc import Callable, Collection, Sequence
-from contextlib import closing
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
 from imgmove.endpoints import places
 from imgmove.endpoints.hosts import Hosts
 from imgmove.endpoints.temporary import Temporary
-from imgmove.errors import ImgmoveError, UsageError
+from imgmove.errors import ImgmoveError, Side, UsageError
 from imgmove.model.location import (
     ArchiveLocation,
     BundleLocation,
@@ -86,7 +86,8 @@ class Endpoints:
         """
         if isinstance(location, PipeLocation) and self._stdin is None and _is_stdin_a_file():
             return ArchiveLocation("archive", "/dev/stdin")
-        return places.looked_up(location, self._files)
+        with _on("source"):
+            return places.looked_up(location, self._files)
 
     def shaped(self, location: Location) -> Location:
         """A destination location with nothing left to decide: a path's suffix says what is written.
@@ -122,7 +123,8 @@ class Endpoints:
         Raises:
             ImgmoveError: it can't be written.
         """
-        return self._once(("destination", places.place_of(location)), lambda: self._open_destination(location))
+        with _on("destination"):
+            return self._once(("destination", places.place_of(location)), lambda: self._open_destination(location))
 
     def bundle(self, paths: Sequence[str]) -> Bundle:
         """Opens a bundle to read, anew each time: its file, or its volumes in any order."""
@@ -171,18 +173,14 @@ class Endpoints:
             NotFound: there is no such container.
             ImgmoveError: the engine can't be reached, or refuses.
         """
-        try:
+        with _on("source"):
             return self.engines.container(location)
-        except ImgmoveError as error:
-            raise error.on("source") from error.__cause__
 
     def _stream(self, location: Location) -> BinaryIO | Reader:
         if not isinstance(location, EngineLocation):
             return self._stdin or _stdin()
-        try:
+        with _on("source"):
             return self.engines.save(location)
-        except ImgmoveError as error:
-            raise error.on("source") from error.__cause__
 
     @property
     def engines(self) -> Engines:
@@ -302,6 +300,15 @@ class Endpoints:
 
                 return ArchiveStream(self._stdout or sys.stdout.buffer)
         raise UsageError(f"{location} can't be written to")
+
+
+@contextmanager
+def _on(side: Side) -> Iterator[None]:
+    """Notes on which side it was that something could not be opened."""
+    try:
+        yield
+    except ImgmoveError as error:
+        raise error.on(side) from error.__cause__
 
 
 def _stdin() -> BinaryIO:

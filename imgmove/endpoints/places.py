@@ -41,7 +41,7 @@ def looked_up(location: Location, files: Files) -> Location:
         return location
     path = os.path.expanduser(location.path)
     if files.status(path) is None:
-        raise NotFound(f"{location.path}: no such file or folder").on("source")
+        raise NotFound(f"{location.path}: no such file or folder")
     return _seen(path, files)
 
 
@@ -53,12 +53,12 @@ def _seen(path: str, files: Files) -> Location:
     if os.path.isdir(path):
         if looks_like_layout(files, path):
             return LayoutLocation(path)
-        raise UsageError(f"{path} is a folder, but not an OCI layout").on("source")
+        raise UsageError(f"{path} is a folder, but not an OCI layout")
     if is_bundle(files, path):
         return BundleLocation(path)
     if looks_like_archive(files, path):
         return ArchiveLocation("archive", path)
-    raise UsageError(f"{path} is not an image archive").on("source")
+    raise UsageError(f"{path} is not an image archive")
 
 
 def shaped(location: Location) -> Location:
