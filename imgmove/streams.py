@@ -11,8 +11,9 @@ from imgmove.model.descriptor import Descriptor
 from imgmove.model.digest import Digest
 from imgmove.ports import Reader
 
-BLOCK = 256 << 10
-"""Bytes to read at a time: large enough that Python's cost a call disappears, small enough for many threads."""
+BLOCK = 255 << 10
+"""Bytes to read at a time: large enough that Python's cost a call disappears, small enough for many threads, and no more
+than OpenSSH's SFTP server takes in one request."""
 
 HELD_BACK = 64 << 10
 """Bytes at the end of a blob that wait until the hash of the whole is right."""

@@ -7,6 +7,7 @@ import getpass
 import os
 import pwd
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -85,9 +86,10 @@ class RealSshd:
         pids = self.connections()
         for pid in pids:
             with contextlib.suppress(ProcessLookupError):
-                # The child that serves the session may be one further down.
+                # The child that serves the session may be one further down, or this one, which would say that its program ended.
+                os.kill(pid, signal.SIGSTOP)
                 subprocess.run(["pkill", "-KILL", "-P", str(pid)])
-                os.kill(pid, 9)
+                os.kill(pid, signal.SIGKILL)
         return len(pids)
 
 

@@ -45,9 +45,8 @@ def said_by(access: SshAccess, sshd: RealSshd, ask: dict[str, str] | None = None
         asked.close()
 
 
-def test_a_program_has_streams_and_a_status(connection: SshConnection) -> None:
-    done = connection.run("cat; echo 'something else' >&2; exit 3", b"content")
-    assert (done.status, done.output, done.said) == (3, b"content", "something else")
+def echoed(connection: SshConnection) -> None:
+    """Has content go there and back, much of it at a time."""
     content = os.urandom(3_000_000)
     with connection.execute("cat") as process:
 
@@ -60,6 +59,25 @@ def test_a_program_has_streams_and_a_status(connection: SshConnection) -> None:
         assert b"".join(iter(lambda: process.read(100_000), b"")) == content
         sender.join()
         assert process.wait() == 0
+
+
+def test_a_program_has_streams_and_a_status(connection: SshConnection) -> None:
+    done = connection.run("cat; echo 'something else' >&2; exit 3", b"content")
+    assert (done.status, done.output, done.said) == (3, b"content", "something else")
+    echoed(connection)
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["Ciphers aes256-gcm@openssh.com", "Ciphers aes192-ctr", "RekeyLimit 200K", "Ciphers aes128-ctr\nRekeyLimit 200K"],
+)
+def test_what_the_host_wants_of_encryption(line: str, tmp_path: Path) -> None:
+    with run_sshd(tmp_path, line) as own:
+        hosts = SshHosts(own.access)
+        try:
+            echoed(hosts.connection(own.carrier))
+        finally:
+            hosts.close()
 
 
 def test_a_program_that_ends_where_new_keys_would_be_asked_for(connection: SshConnection) -> None:
@@ -279,6 +297,9 @@ def test_through_jump_hosts(sshd: RealSshd, tmp_path: Path) -> None:
         )
         access = replace(sshd.access, key="", config_files=(str(config),), known_hosts=str(known))
         assert said_by(access, far) == "in"
+        hosts = SshHosts(access)
+        echoed(hosts.connection(far.carrier))
+        hosts.close()
         config.write_text(config.read_text().replace("near,middle", "nowhere.invalid"))
         with pytest.raises(NetworkError, match="no such host: nowhere"):
             said_by(access, far)
@@ -297,7 +318,9 @@ def test_through_a_command(sshd: RealSshd, tmp_path: Path) -> None:
     )
     config.write_text(f"ProxyCommand python3 {relay} %h %p\n")
     access = replace(sshd.access, config_files=(str(config),))
-    assert said_by(access, sshd) == "in"
+    hosts = SshHosts(access)
+    echoed(hosts.connection(sshd.carrier))
+    hosts.close()
     config.write_text("ProxyCommand echo 'all went wrong' >&2; exit 1\n")
     with pytest.raises(NetworkError) as caught:
         said_by(access, sshd)

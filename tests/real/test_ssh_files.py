@@ -264,6 +264,7 @@ def test_a_killed_run_is_gone_on_with(tmp_path: Path, sshd: RealSshd, environmen
         process.communicate()
     assert process.returncode == -9
     assert whole_blobs(tmp_path / "far")
+    whole = [path.name for path in (tmp_path / "far").glob("blobs/sha256/[!.]*")]
     assert not (tmp_path / "far.tar").exists()
     with counted(sshd) as (host, counter):
         done = run(environment, host, "copy", local, f"{kind}+ssh://{host.host}{place}:app:1")
@@ -272,7 +273,9 @@ def test_a_killed_run_is_gone_on_with(tmp_path: Path, sshd: RealSshd, environmen
         if kind == "oci":
             # Sent anew: what was missing, and what may have been under way; what lies there is read once to be hashed.
             assert counter.bytes < 33 << 20
-    assert leftovers(tmp_path) == []
+    # Who is killed right after a blob got its name leaves its lock, which nobody comes past until it is swept.
+    unneeded = {f"far/blobs/sha256/.imgmove-{name}.blob.partial.lock" for name in whole}
+    assert set(leftovers(tmp_path)) <= unneeded
     check = run(environment, sshd, "verify", f"{kind}:{place}")
     assert check.returncode == 0, check.stderr
 
@@ -515,12 +518,14 @@ def test_a_link_is_followed_when_written_to(sshd: RealSshd, tmp_path: Path) -> N
     assert leftovers(tmp_path) == []
 
 
-def test_a_lock_without_a_sign_of_life_is_taken_over(sshd: RealSshd, tmp_path: Path) -> None:
+@pytest.mark.parametrize("pid", ["12", "\u00b2", "-1"])
+def test_a_lock_without_a_sign_of_life_is_taken_over(sshd: RealSshd, tmp_path: Path, pid: str) -> None:
     left = tmp_path / ".imgmove-index.lock"
-    left.write_text("elsewhere 12 abc 00000001\n")
+    host = "elsewhere" if pid == "12" else socket.gethostname()
+    left.write_text(f"{host} {pid} abc 00000001\n")
     with remote_files(sshd, stale=0.2) as (files, notes), files.lock(str(tmp_path)):
         assert str(os.getpid()) in left.read_text()
-        assert [note for note in notes if "left by elsewhere 12" in note and "taken over" in note] == notes != []
+        assert [note for note in notes if f"left by {host} {pid}" in note and "taken over" in note] == notes != []
     assert leftovers(tmp_path) == []
 
 

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 
 from imgmove.errors import ImgmoveError, NetworkError, NotFound
+from imgmove.model.number import read_decimal
 from imgmove.wire.ssh.sftp import CREATE, EXCLUSIVE, READ, WRITE, Sftp
 from imgmove.wire.ssh.sftp_session import SftpFailure
 
@@ -159,17 +160,17 @@ class RemoteLocks:
     def _is_dead(self, content: str) -> bool:
         """Whether a lock's owner was a process of this machine that has ended."""
         host, _, rest = content.partition(" ")
-        pid = rest.partition(" ")[0]
-        if host != self._owner.partition(" ")[0] or not pid.isdigit():
+        pid = read_decimal(rest.partition(" ")[0])
+        if host != self._owner.partition(" ")[0] or not pid:
             return False
         try:
-            os.kill(int(pid), 0)
+            os.kill(pid, 0)
         except ProcessLookupError:
             return True
         except (PermissionError, OverflowError):
             return False
         # A thread of ours that gave it up without being heard, as when the connection broke.
-        return int(pid) == os.getpid() and not any(mine in content for mine in self._held.values())
+        return pid == os.getpid() and not any(mine in content for mine in self._held.values())
 
     def _removed(self, path: str, content: str) -> bool:
         """Takes away a lock that was left; another one that was just made in its place is put back."""

@@ -56,6 +56,8 @@ class RemoteWriter:
         self._pieces: deque[_Piece] = deque()
         self._flying = 0
         self._sent = 0
+        self._is_all_sent = True
+        self._used: set[Sftp] = set()
         self._is_open = True
         self._early = EarlySync(self._sync_aside)
         files.flows.began()
@@ -159,16 +161,24 @@ class RemoteWriter:
 
     def _send(self, piece: _Piece) -> None:
         piece.lane, piece.answer = None, None
+        was_all_sent, self._is_all_sent = self._is_all_sent, False
         lane, handle = self._opened() if self._sent < WIDE_FROM else self._file.quietest()
         piece.answer = lane.write(handle, piece.offset, piece.data)
         piece.lane = lane
         self._file.began(lane, len(piece.data))
         self._sent += len(piece.data)
+        self._used.add(lane)
+        self._is_all_sent = was_all_sent
 
     def _send_again(self) -> None:
+        if self._is_all_sent and not any(lane.is_broken for lane in self._used):
+            return
+        self._is_all_sent = False
         for piece in self._pieces:
             if piece.lane is None or piece.lane.is_broken:
                 self._send(piece)
+        self._used = {piece.lane for piece in self._pieces if piece.lane is not None}
+        self._is_all_sent = True
 
     def _settle(self) -> None:
         """Waits for the oldest piece."""

@@ -8,17 +8,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import paramiko
 
-_READ = 256 << 10
-_LARGE = 8 << 10
-_MOST_SMALL_ONES = 8
-"""Pieces after the last large one until no content seems to be coming any more."""
+_SIZE = 512 << 10
+"""Bytes of a connection's buffer; no packet is as large."""
 
 
 class BufferedSocket:
     """A socket that takes what has come in large pieces, and gives it out in the small ones that are asked for.
-
-    It does so while content comes in. While it goes out, what comes are thousands of short answers, and taking many of
-    them at once would have whoever sends wait for the interpreter and then for room in the host's window.
 
     Args:
         dialed: the socket, or what stands in for it.
@@ -26,19 +21,50 @@ class BufferedSocket:
 
     def __init__(self, dialed: Any) -> None:
         self._socket = dialed
-        self._buffer = memoryview(bytearray(_READ))
-        self._unread = self._buffer[:0]
-        self._small_ones = _MOST_SMALL_ONES
+        self._buffer = memoryview(bytearray(_SIZE))
+        self._begin = self._end = 0
+        # What stands in for a socket may only have the method that hands out its own bytes.
+        self._receive_into = getattr(dialed, "recv_into", self._copied)
+
+    @property
+    def is_begun(self) -> bool:
+        """Whether something has come that nobody took."""
+        return self._begin < self._end
+
+    def take(self, size: int) -> memoryview:
+        """The next bytes, all that are asked for; they are there until the next call.
+
+        Raises:
+            EOFError: the connection has ended before.
+            TimeoutError: not so many have come yet; what has is kept.
+        """
+        while self._end - self._begin < size:
+            if not self._receive(size):
+                raise EOFError
+        self._begin += size
+        return self._buffer[self._begin - size : self._begin]
 
     def recv(self, size: int) -> bytes:
-        """The next bytes; fewer than asked for when fewer have come."""
-        self._small_ones = 0 if size >= _LARGE else self._small_ones + 1
-        if not self._unread:
-            if self._small_ones >= _MOST_SMALL_ONES:
-                return bytes(self._socket.recv(size))
-            self._unread = self._buffer[: self._socket.recv_into(self._buffer)]
-        data, self._unread = self._unread[:size], self._unread[size:]
-        return bytes(data)
+        """The next bytes; fewer than asked for when fewer have come, and none at the end."""
+        if not self.is_begun and not self._receive(1):
+            return b""
+        return bytes(self.take(min(size, self._end - self._begin)))
+
+    def _receive(self, size: int) -> int:
+        if self._begin == self._end:
+            self._begin = self._end = 0
+        elif self._begin + size > _SIZE:
+            left = bytes(self._buffer[self._begin : self._end])
+            self._begin, self._end = 0, len(left)
+            self._buffer[: self._end] = left
+        got = int(self._receive_into(self._buffer[self._end :]))
+        self._end += got
+        return got
+
+    def _copied(self, buffer: memoryview) -> int:
+        data = self._socket.recv(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._socket, name)
@@ -48,17 +74,18 @@ class Chunks:
     """What came over a channel, as it came: a stand-in for the array in which paramiko moves all of it at each read."""
 
     def __init__(self, content: bytes = b"") -> None:
-        self._chunks = deque([content] if content else [])
+        self._chunks: deque[bytes | memoryview] = deque([content] if content else [])
         self._size = len(content)
+        self.wanted = 0
 
-    def frombytes(self, data: bytes) -> None:
+    def frombytes(self, data: bytes | memoryview) -> None:
         """Adds what came."""
         self._chunks.append(data)
         self._size += len(data)
 
     def tobytes(self) -> bytes:
         """All of it."""
-        return self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
+        return bytes(self._chunks[0]) if len(self._chunks) == 1 else b"".join(self._chunks)
 
     def __len__(self) -> int:
         return self._size

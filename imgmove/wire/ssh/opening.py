@@ -32,10 +32,6 @@ _MACS = (
     "hmac-sha2-512",
     "hmac-sha1",
 )
-_REKEY = 64 << 30
-"""Bytes after which we ask for new keys (RFC 4344, 3.2). paramiko does it at 512 MiB, and waits for itself for ever when
-the host closes a channel meanwhile; what the host asks for is answered at any time."""
-
 _LAST_WORDS_SECONDS = 1.0
 _RSA = ("rsa-sha2-512", "rsa-sha2-256")
 
@@ -66,7 +62,7 @@ def open_transport(dialing: Dialing) -> paramiko.Transport:
         AccessDenied: the host is not known or not the one it was, or it doesn't let us in.
         NetworkError: it can't be reached.
     """
-    import paramiko
+    from imgmove.wire.ssh.packets import Connection, Packets
 
     # It would tell every broken connection to stderr, with a traceback.
     logging.getLogger("paramiko").addHandler(logging.NullHandler())
@@ -75,10 +71,9 @@ def open_transport(dialing: Dialing) -> paramiko.Transport:
     with translated(target.name):
         dialed = dialing.dial()
         buffered: Any = BufferedSocket(dialed)
-        transport = paramiko.Transport(buffered, default_window_size=WINDOW)
+        transport = Connection(buffered, default_window_size=WINDOW, packetizer_class=Packets)
         try:
             _prefer(transport, known.kinds)
-            transport.packetizer.REKEY_BYTES = _REKEY
             transport.banner_timeout = transport.handshake_timeout = target.connect_timeout
             transport.auth_timeout = dialing.timeout
             _greet(transport, target.connect_timeout)

@@ -65,7 +65,6 @@ class SftpSession:
         self._broken: ImgmoveError | None = None
         self._last_sign = time.monotonic()
         self._is_greeted = False
-        self._unread = memoryview(b"")
         self.extensions: dict[str, bytes] = {}
         try:
             self._stream.sendall(struct.pack(">IBI", 5, INIT, 3))
@@ -111,7 +110,10 @@ class SftpSession:
         head = struct.pack(">IBI", 5 + len(body) + len(data), kind, number) + body
         try:
             with self._sending:
-                self._stream.sendall(b"".join((head, data)) if data else head)
+                if data:
+                    self._stream.sendall(data, head)
+                else:
+                    self._stream.sendall(head)
         except ImgmoveError as error:
             self._break(error)
             raise
@@ -173,23 +175,19 @@ class SftpSession:
         return kind, number, self._exactly(left)
 
     def _exactly(self, size: int) -> bytes:
-        parts = []
-        while size:
-            if not self._unread:
-                # All that is there: paramiko moves what is left in its buffer at each read.
-                self._unread = memoryview(self._received(_WINDOW))
-                if not self._unread:
-                    raise ConnectionBroke(f"the connection to {self.name} broke")
-            parts.append(self._unread[:size])
-            self._unread = self._unread[size:]
-            size -= len(parts[-1])
-        return b"".join(parts)
+        data = b""
+        while len(data) < size:
+            more = self._received(size - len(data))
+            if not more:
+                raise ConnectionBroke(f"the connection to {self.name} broke")
+            data = data + more if data else more
+        return data
 
     def _received(self, size: int) -> bytes:
         """What comes next, however long nobody asked for anything."""
         while True:
             try:
-                data = self._stream.recv(size)
+                data = self._stream.recv_much(size)
             except NetworkError as error:
                 if not isinstance(error.__cause__, TimeoutError):
                     raise

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from imgmove.wire.ssh.contents import Outlet, wait_for
 from imgmove.wire.ssh.errors import ConnectionBroke, printable, translated
 
 if TYPE_CHECKING:
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
 
 _MOST_SAID = 16 << 10
 _LISTEN_BLOCK = 4 << 10
-_PACKET = 32 << 10
 
 
 class RemoteStream(io.RawIOBase):
@@ -31,6 +31,7 @@ class RemoteStream(io.RawIOBase):
         self.channel = channel
         self.name = name
         self._on_close = closed
+        self._outlet = Outlet(channel)
         # urllib3 counts the files over a socket there, as the standard library does.
         self._io_refs = 0
 
@@ -51,15 +52,22 @@ class RemoteStream(io.RawIOBase):
             raise ConnectionBroke(f"the connection to {self.name} broke")
         return data
 
-    def sendall(self, data: bytes | memoryview) -> None:
-        """Sends all of the bytes."""
+    def recv_much(self, size: int) -> bytes:
+        """The next bytes: all that are asked for, fewer only when no more come in time or at all.
+
+        Raises:
+            NetworkError: none came in time, or the connection broke.
+        """
+        with translated(self.name):
+            wait_for(self.channel, size)
+        return self.recv(size)
+
+    def sendall(self, data: bytes | memoryview, head: bytes = b"") -> None:
+        """Sends all of the bytes, a short head before them."""
         view = memoryview(data).cast("B")
         with translated(self.name):
             while view:
-                sent = self.channel.send(bytes(view[:_PACKET]))
-                if not sent:
-                    raise EOFError
-                view = view[sent:]
+                view, head = view[self._outlet.send(view, head) :], b""
 
     def settimeout(self, seconds: float | None) -> None:
         """How long to wait for bytes to come, or for room to send; None waits as long as the connection lasts."""

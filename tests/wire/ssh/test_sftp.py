@@ -9,10 +9,13 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import paramiko
 import pytest
 
 from imgmove.errors import ImgmoveError, NetworkError, ServerRefused
 from imgmove.wire.ssh import Sftp
+from imgmove.wire.ssh.buffers import with_chunks
+from imgmove.wire.ssh.contents import Content, widen
 from imgmove.wire.ssh.sftp import READ
 from imgmove.wire.ssh.sftp_messages import DATA, EOF, HANDLE, NAME, STATUS, VERSION, packed
 from imgmove.wire.ssh.streams import RemoteStream
@@ -21,33 +24,54 @@ Reply = Callable[[int, int, bytes], bytes]
 """What a server says to a request's kind and number, and to the rest of it."""
 
 
-class FakeChannel:
-    """As much of a channel as a session needs, over a socket."""
+class FakeChannel(paramiko.Channel):
+    """A channel whose content goes over a socket as it is, without a transport around it."""
 
     def __init__(self, end: socket.socket) -> None:
+        super().__init__(1)
         self._socket = end
-        self.eof_received = False
-        self.closed = False
+        fake: Any = self
+        fake._set_transport(self)
+        fake._set_window(1 << 20, 1 << 15)
+        fake._set_remote_channel(1, 1 << 20, 1 << 15)
+        with_chunks(self)
+        threading.Thread(target=self._receive, daemon=True).start()
 
-    def recv(self, size: int) -> bytes:
-        data = self._socket.recv(min(size, 1 << 20))
-        self.eof_received = not data
-        return data
-
-    def send(self, data: bytes) -> int:
-        return self._socket.send(data)
-
-    def settimeout(self, seconds: float | None) -> None:
-        self._socket.settimeout(seconds)
-
-    def invoke_subsystem(self, name: str) -> None:
-        assert name == "sftp"
+    def invoke_subsystem(self, subsystem: Any) -> None:
+        assert subsystem == "sftp"
 
     def close(self) -> None:
-        self.closed = True
+        super().close()
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
+
+    def _receive(self) -> None:
+        with contextlib.suppress(OSError):
+            while data := self._socket.recv(1 << 16):
+                self.in_buffer.feed(data)
+        self.eof_received = True
+        self.in_buffer.close()
+
+    # --- as its own transport
+
+    def get_log_channel(self) -> str:
+        return "paramiko"
+
+    def _sanitize_packet_size(self, size: int) -> int:
+        return size
+
+    def _send_user_message(self, message: Any) -> None:
+        if isinstance(message, Content):
+            for _, _, size, *content in message.pieces():
+                data = b"".join(content)
+                assert int.from_bytes(size, "big") == len(data) < 1 << 15
+                self._socket.sendall(data)
+                # What is taken makes room at once.
+                widen(self, paramiko.Message(len(data).to_bytes(4, "big")))
+
+    def _unlink_channel(self, _number: int) -> None:
+        """There is no list of channels."""
 
 
 class FakeConnection:
