@@ -231,6 +231,9 @@ class AnswerReader:
 class Upload:
     """A body on its way. After a failure the server's answer, if one came, says more than the broken connection.
 
+    The last piece waits for the end: docker takes an archive for whole when its last block has come, even where the body
+    that it came in breaks off after it.
+
     Attributes:
         is_broken: the server stopped listening before the end.
         is_whole: all of it was sent.
@@ -239,6 +242,7 @@ class Upload:
     def __init__(self, connection: _Connection, label: str) -> None:
         self._connection = connection
         self._label = label
+        self._waiting = b""
         self.is_broken = False
         self.is_whole = False
 
@@ -248,26 +252,30 @@ class Upload:
         Raises:
             BrokenPipeError: the server stopped listening; `finish` may tell why.
         """
-        if not data:
-            return
+        if data:
+            self._send(self._waiting)
+            self._waiting = b"%x\r\n%b\r\n" % (len(data), data)
+
+    def flush(self) -> None:
+        """What waits is for the end."""
+
+    def _send(self, data: bytes) -> None:
         try:
-            self._connection.send(b"%x\r\n%b\r\n" % (len(data), data))
+            self._connection.send(data)
         except TimeoutError as error:
             raise NetworkError(f"{self._label} stopped taking data") from error
         except OSError as error:
             self.is_broken = True
             raise BrokenPipeError from error
 
-    def flush(self) -> None:
-        """Nothing waits."""
-
     def finish(self) -> tuple[int, bytes]:
         """Ends the body; returns the status and the answer."""
         with translated(self._label):
             self._connection.be_patient()
             if not self.is_broken:
-                self._connection.send(b"0\r\n\r\n")
-                self.is_whole = True
+                with contextlib.suppress(BrokenPipeError):
+                    self._send(self._waiting + b"0\r\n\r\n")
+                    self.is_whole = True
             # Not through the connection, which listens only after a body that it sent itself.
             response = http.client.HTTPResponse(self._connection.sock, method="POST")
             with contextlib.closing(response):

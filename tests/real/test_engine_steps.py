@@ -23,7 +23,7 @@ from imgmove.wire.files import LocalFiles
 from imgmove.wire.machine import LocalCommand, LocalMachine
 from imgmove.wire.stream_http import StreamHttp, Upload
 from tests.images import build_image
-from tests.real.engine_fixtures import diff_ids_of
+from tests.real.engine_fixtures import ENGINES, diff_ids_of
 from tests.real.engines import ContainerdEngine, RealEngine
 
 pytestmark = [pytest.mark.real, pytest.mark.xdist_group("engine-steps")]
@@ -147,7 +147,7 @@ def listeners() -> set[str]:
     return listening & ours
 
 
-@pytest.mark.parametrize("name", ["docker20", "docker26_containerd", "podman4", "containerd1"])
+@pytest.mark.parametrize("name", ENGINES)
 def test_a_failure_at_every_step_leaves_nothing(
     name: str,
     request: pytest.FixtureRequest,

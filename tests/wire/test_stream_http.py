@@ -142,6 +142,24 @@ def test_an_upload(serve: Serve) -> None:
     assert got[1] == b"3\r\nabc\r\n0\r\n\r\n"
 
 
+def test_the_last_piece_of_an_upload_waits_for_the_end(serve: Serve) -> None:
+    came: list[bytes] = []
+    ended = threading.Event()
+
+    def answer(connection: socket.socket) -> None:
+        head(connection)
+        while data := connection.recv(1000):
+            came.append(data)
+        ended.set()
+
+    upload = serve(answer).upload("/load")
+    upload.write(b"first")
+    upload.write(b"last")
+    upload.close()
+    assert ended.wait(10)
+    assert b"".join(came) == b"5\r\nfirst\r\n"
+
+
 def test_a_server_that_refuses_in_the_midst_of_an_upload(serve: Serve) -> None:
     def answer(connection: socket.socket) -> None:
         head(connection)
@@ -149,8 +167,9 @@ def test_a_server_that_refuses_in_the_midst_of_an_upload(serve: Serve) -> None:
         connection.shutdown(socket.SHUT_RDWR)
 
     upload = serve(answer).upload("/load")
+    upload.write(bytes(64 << 20))
     with pytest.raises(BrokenPipeError):
-        upload.write(bytes(64 << 20))
+        upload.write(b"more")
     assert upload.is_broken
     assert upload.finish() == (500, b"no")
 
