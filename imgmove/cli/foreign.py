@@ -13,7 +13,7 @@ _SOURCE, _DESTINATION = ("--src-no-tls-verify", "--src-plain-http"), ("--dest-no
 _WHOLE = "every platform comes along anyway; copy --all-tags is for every tag"
 _ATTACHED = "what refers to an image, such as signatures, comes along anyway"
 
-_RENAMED = {
+RENAMED = {
     "--arch": ("--platform",),
     "--ca-file": _AUTHORITIES,
     "--cert-dir": _AUTHORITIES,
@@ -63,7 +63,7 @@ _RENAMED = {
 }
 """Options of others, and those of ours that do the same; of these a command may have some, or none."""
 
-_NEEDLESS = {
+NEEDLESS = {
     "--all": _WHOLE,
     "--all-platforms": _WHOLE,
     "--dest-daemon-host": "write docker-daemon:NAME?socket=PATH, or set DOCKER_HOST",
@@ -78,7 +78,7 @@ _NEEDLESS = {
 }
 """Options of others for which there is none here."""
 
-_COMMANDS = {
+COMMANDS = {
     "append": "import FILE DST --onto IMAGE",
     "artifact": "copy",
     "auth": "login",
@@ -96,7 +96,7 @@ _COMMANDS = {
     "list-tags": "tags REPO",
     "ls": "tags REPO",
     "manifest": "inspect --raw IMAGE",
-    "pull": "copy IMAGE docker-daemon:, or to oci:DIR or ./FILE.tar",
+    "pull": "copy IMAGE docker-daemon:IMAGE, or to oci:DIR or ./FILE.tar",
     "push": "copy docker-daemon:NAME REGISTRY/NAME, or from oci:DIR or ./FILE.tar",
     "registry": "serve or repos",
     "repo": "tags or repos",
@@ -133,17 +133,17 @@ def hint_for_option(option: str, existing: Iterable[Sequence[str]], alike: Seque
         existing: the options that the command has, each with all of its names.
         alike: those whose names are much like it.
     """
-    wanted = _RENAMED.get(option, ())
+    wanted = RENAMED.get(option, ())
     ours = [found for names in existing if (found := next((name for name in names if name in wanted), ""))]
     if ours:
         return f"here it is {_either(ours)}"
     near = difflib.get_close_matches(option, alike, n=1, cutoff=0.7)
-    return _NEEDLESS.get(option, "") or (f"did you mean {near[0]}" if near else "")
+    return NEEDLESS.get(option, "") or (f"did you mean {near[0]}" if near else "")
 
 
 def hint_for_command(command: str) -> str:
     """What to write instead of a command that there is not; empty where nobody knows."""
-    ours = _COMMANDS.get(command, "")
+    ours = COMMANDS.get(command, "")
     return f"here it is imgmove {ours}" if ours else ""
 
 

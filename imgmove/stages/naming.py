@@ -113,7 +113,7 @@ def _only(images: Sequence[NamedImage], location: Location) -> NamedImage:
         raise NotFound(f"{location} holds no image")
     names = ", ".join(image.names[0] if image.names else str(image.descriptor.digest) for image in images[:8])
     more = ", …" if len(images) > 8 else ""
-    raise UsageError(f"{location} holds {len(images)} images", hint=f"name one of {names}{more}")
+    raise UsageError(f"{location} holds {len(images)} images", hint=f"name one of {names}{more}; load -i takes all")
 
 
 def _from_listing(source: Source, image: NamedImage, location: Location) -> Iterator[Origin]:

@@ -2,10 +2,28 @@
 
 from __future__ import annotations
 
-import pytest
+import re
+from typing import Any
 
+import pytest
+import typer
+
+from imgmove.cli.app import app_for
+from imgmove.cli.foreign import COMMANDS, NEEDLESS, RENAMED
 from tests.cli.conftest import Run
 from tests.cli.test_wrong_input import one_line
+
+
+def test_ours_exist(imgmove: Run) -> None:
+    options = set()
+    for name in ("copy", "inspect", "login"):
+        command: Any = typer.main.get_command(app_for([name]))
+        for parameter in command.commands[name].params:
+            options |= {*parameter.opts, *parameter.secondary_opts}
+    assert {ours for renamed in RENAMED.values() for ours in renamed} <= options
+    assert options & (RENAMED.keys() | NEEDLESS.keys()) <= {"--username", "--password", "-u"}, "login has these"
+    known = set(re.findall(r"^  (\w+) ", imgmove("--help").stdout, re.MULTILINE)) | {"--help", "--version"}
+    assert {ours.partition(" ")[0].rstrip(",") for ours in COMMANDS.values()} <= known
 
 
 @pytest.mark.parametrize(
