@@ -51,4 +51,6 @@ def test_names_without_a_host(imgmove: Run, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(socket, "getaddrinfo", unknown)
     said = "source: no such host: registry-1.docker.io (that is Docker Hub, where names without a host belong)"
     one_line(imgmove("tags", "alpine"), 1, said)
-    one_line(imgmove("tags", "reg.invalid/app"), 1, "source: no such host: reg.invalid")
+    assert "Docker Hub" not in imgmove("tags", "reg.invalid/app").stderr
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy.invalid:3128")
+    assert "Docker Hub" not in imgmove("tags", "alpine", "--retries", "0").stderr

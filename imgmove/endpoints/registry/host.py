@@ -145,7 +145,9 @@ class RegistryHost:
             error.hint = f"if it speaks TLS, {WITH_TLS}" if self._access.plain_http else ""
             raise
         except NoSuchHost as error:
-            error.hint = "that is Docker Hub, where names without a host belong" if self.name == HUB else ""
+            # Not so where it is a proxy that has no address.
+            is_hub = error.message.endswith(f": {HUB_ADDRESS}")
+            error.hint = "that is Docker Hub, where names without a host belong" if is_hub else ""
             raise
 
     def _sent(
