@@ -41,6 +41,8 @@ READ, WRITE, CREATE, EXCLUSIVE = 0x01, 0x02, 0x08, 0x20
 _SMALL = 32 << 10
 _LARGEST = 255 << 10
 """Bytes of content a request, as OpenSSH takes them."""
+_LONGEST_HANDLE = 256
+"""Bytes (draft-ietf-secsh-filexfer-02, section 6.3)."""
 _MOST_NAMES = 1 << 20
 
 
@@ -79,8 +81,15 @@ class Sftp(SftpSession):
         return self._ask(ASK_OPEN, packed_text(path) + struct.pack(">I", flags) + mode)
 
     def handle(self, answer: Answer, path: str) -> bytes:
-        """The handle of a file that was asked for."""
-        return Parts(self._done(answer, path)[1]).text()
+        """The handle of a file that was asked for.
+
+        Raises:
+            ConnectionBroke: it is longer than any may be.
+        """
+        handle = Parts(self._done(answer, path)[1]).text()
+        if len(handle) > _LONGEST_HANDLE:
+            raise ConnectionBroke(f"{self.name} gives {path} a handle that is none")
+        return handle
 
     def close(self, handle: bytes) -> None:
         """Gives a handle back, without waiting for the answer."""
@@ -171,7 +180,7 @@ class Sftp(SftpSession):
         Raises:
             ConnectionBroke: it tells of more than any folder has.
         """
-        handle = Parts(self._done(self._ask(OPENDIR, packed_text(path)), path)[1]).text()
+        handle = self.handle(self._ask(OPENDIR, packed_text(path)), path)
         left = _MOST_NAMES
         try:
             while True:

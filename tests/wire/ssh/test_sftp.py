@@ -154,6 +154,17 @@ def test_more_than_was_asked_for() -> None:
         sftp.content(sftp.read(b"h", 0, 10), 10, "/x")
 
 
+@pytest.mark.parametrize("size", [256, 257, 60_000])
+def test_handles_are_short(size: int) -> None:
+    long = only_later(lambda _, number, __: message(HANDLE, number, packed(bytes(size))))
+    with session(long) as sftp:
+        if size <= 256:
+            assert sftp.open("/x", READ) == bytes(size)
+        else:
+            with pytest.raises(NetworkError, match="a handle that is none"):
+                sftp.open("/x", READ)
+
+
 @pytest.mark.parametrize("body", [b"", b"\0", packed(b"abc")[:-1], b"\xff\xff\xff\xff"])
 def test_answers_that_end_too_early(body: bytes) -> None:
     for kind in (DATA, HANDLE, NAME, STATUS, 105):
