@@ -201,7 +201,7 @@ class SourceAccess:
     src_plain_http: Annotated[
         bool | None,
         typer.Option(
-            "--src-plain-http/--no-src-plain-http", help="HTTP without TLS at the source.", show_default=False
+            "--src-plain-http/--no-src-plain-http", help="HTTP without TLS, as on loopback.", show_default=False
         ),
     ] = None
     src_ca: Annotated[
@@ -227,7 +227,7 @@ class DestinationAccess:
     dest_plain_http: Annotated[
         bool | None,
         typer.Option(
-            "--dest-plain-http/--no-dest-plain-http", help="HTTP without TLS at the destination.", show_default=False
+            "--dest-plain-http/--no-dest-plain-http", help="HTTP without TLS, as on loopback.", show_default=False
         ),
     ] = None
     dest_ca: Annotated[
@@ -252,7 +252,7 @@ class Securing:
         typer.Option(
             "--plain-http/--no-plain-http",
             "--src-plain-http/--no-src-plain-http",
-            help="HTTP without TLS.",
+            help="HTTP without TLS, as on loopback.",
             show_default=False,
         ),
     ] = None
