@@ -13,6 +13,7 @@ import typer
 
 from imgmove.cli.messages import Messages
 from imgmove.errors import UsageError
+from imgmove.model.location_grammar import parse_location
 from imgmove.model.platform import Platform
 from imgmove.settings import Settings
 
@@ -199,16 +200,27 @@ def listed(files: list[str] | tuple[str, ...]) -> list[str]:
     """The images in lists, one a line; what follows a # is a comment.
 
     Raises:
-        NotFound, LocalError: a list can't be read.
+        LocalError: a list can't be read.
+        UsageError: a line is no image; the message names file and line.
     """
     from imgmove.airgap.known import read_document
 
     found: list[str] = []
     for path in files:
         content = sys.stdin.buffer.read() if path == "-" else read_document(path)
-        lines = (line.partition(" #")[0].strip() for line in content.decode("utf-8", "replace").splitlines())
-        found += [line for line in lines if line and not line.startswith("#")]
+        for number, line in enumerate(content.decode("utf-8", "replace").splitlines(), 1):
+            image = line.partition(" #")[0].strip()
+            if image and not image.startswith("#"):
+                found.append(_checked(image, f"{path}:{number}"))
     return found
+
+
+def _checked(image: str, where: str) -> str:
+    try:
+        parse_location(image)
+    except UsageError as error:
+        raise UsageError(f"{where}: {error.message}", hint=error.hint) from None
+    return image
 
 
 def discovered(choosing: Choosing, messages: Messages) -> list[str]:

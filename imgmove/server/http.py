@@ -8,6 +8,7 @@ loop and threads. What it lacks for duty in the open is added here: chunked bodi
 from __future__ import annotations
 
 import contextlib
+import errno
 import socket
 import socketserver
 import ssl
@@ -53,7 +54,8 @@ class HttpServer:
             self._server = _Server(handler, self.listener, log or _no_log)
         except OSError as error:
             where = f"{self.listener.host}:{self.listener.port}"
-            raise LocalError(f"can't listen on {where}: {error.strerror or error}") from None
+            hint = "port 0 takes a free one" if error.errno == errno.EADDRINUSE else ""
+            raise LocalError(f"can't listen on {where}: {error.strerror or error}", hint=hint) from None
         self._thread: threading.Thread | None = None
         self._is_serving = False
 

@@ -425,6 +425,12 @@ def test_a_file_that_is_no_image_and_not_there(imgmove: Run, layout: Path, tmp_p
     nothing_at(tmp_path / "b")
 
 
+def test_a_wrong_line_in_a_list(imgmove: Run, layout: Path, tmp_path: Path) -> None:
+    (tmp_path / "list").write_text(f"# ours\noci:{layout}\n\nFoo Bar # theirs\n")
+    one_line(imgmove("bundle", "create", "-o", "b", "--from-file", "list"), 2, "list:4: not an image reference: 'Foo")
+    nothing_at(tmp_path / "b")
+
+
 def test_a_bundle_is_no_list_of_what_is_there(imgmove: Run, layout: Path) -> None:
     assert imgmove("bundle", "create", "-q", "-o", "old.bundle", f"oci:{layout}").status == 0
     ran = imgmove("bundle", "create", "-o", "new.bundle", "--have", "old.bundle", f"oci:{layout}")
