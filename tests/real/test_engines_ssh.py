@@ -15,6 +15,7 @@ import pytest
 import imgmove
 from imgmove.errors import ImgmoveError, NotFound
 from imgmove.settings import Settings
+from imgmove.wire.remote_machine import RemoteCommand
 from imgmove.wire.ssh import SshConnection
 from imgmove.wire.ssh.listener import RemoteListener
 from tests.real.edge import Connect, Edge, behind_link
@@ -278,3 +279,50 @@ def is_listening(port: int) -> bool:
     """Whether anything listens on a TCP port of loopback."""
     lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
     return any(line[1] == f"0100007F:{port:04X}" and line[3] == "0A" for line in lines)
+
+
+@pytest.mark.parametrize("engine", ["podman4", "containerd1"], indirect=True)
+def test_a_line_that_breaks_when_all_is_sent(
+    engine: RealEngine,
+    layout: str,
+    settings: Settings,
+    tmp_path_factory: pytest.TempPathFactory,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    program = tools / engine.client[0]
+    program.write_text(
+        f"#!/bin/sh\ncase $* in *' load '*|*' import '*) cat > {tools}/archive; touch {tools}/got; sleep 1;"
+        f' exec {shutil.which(engine.client[0])} "$@" < {tools}/archive;; esac\n'
+        f'exec {shutil.which(engine.client[0])} "$@"\n'
+    )
+    program.chmod(0o755)
+    write, end_input = RemoteCommand.write, RemoteCommand.end_input
+    fed: list[RemoteCommand] = []
+    with (
+        run_sshd(tmp_path_factory.mktemp("late"), f"SetEnv PATH={tools}:{os.environ['PATH']}") as sshd,
+        behind_link(sshd, tmp_path) as edge,
+        imgmove.Session(replace(edge.sshd.settings(settings), retries=0)) as session,
+    ):
+
+        def written(command: RemoteCommand, data: bytes) -> None:
+            fed[:] = [command]
+            write(command, data)
+
+        def ended(command: RemoteCommand) -> None:
+            end_input(command)
+            if fed == [command]:
+                end = time.monotonic() + 20
+                while not (tools / "got").exists():
+                    assert time.monotonic() < end
+                    time.sleep(0.01)
+                edge.link.cut()
+
+        monkeypatch.setattr(RemoteCommand, "write", written)
+        monkeypatch.setattr(RemoteCommand, "end_input", ended)
+        copied(session, f"{layout}:app:1", edge.at(engine, "app:1"))
+    assert fed
+    assert engine.names() == [engine.shown("app:1")]
+    assert engine.diff_ids("app:1") == diff_ids_of([BASE])

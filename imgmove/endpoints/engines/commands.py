@@ -50,8 +50,12 @@ class Program:
             self.check(command, words[0])
         return output
 
-    def feed(self, write: Callable[[Sink], None], *words: str) -> bytes:
-        """Runs a command whose input is written meanwhile; returns what it prints."""
+    def feed(self, write: Callable[[Sink], None], *words: str, comes: Callable[[], bool]) -> None:
+        """Runs a command whose input is written meanwhile.
+
+        Args:
+            comes: whether what it makes of that comes, where the connection breaks when it has got all: it goes on then.
+        """
         with closing(self.start(*words)) as command:
             try:
                 write(command)
@@ -62,9 +66,12 @@ class Program:
                 read_all(command, _LARGEST_OUTPUT)
                 self.check(command, words[0])
                 raise error from None
-            output = read_all(command, _LARGEST_OUTPUT)
-            self.check(command, words[0])
-        return output
+            try:
+                read_all(command, _LARGEST_OUTPUT)
+                self.check(command, words[0])
+            except ImgmoveError as error:
+                if not error.is_transient or not comes():
+                    raise
 
     def output(self, *words: str) -> CommandOutput:
         """Runs a command whose output is read as it comes."""

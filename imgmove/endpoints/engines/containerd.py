@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from imgmove.endpoints.engines.arrival import comes
 from imgmove.endpoints.engines.commands import Program
 from imgmove.endpoints.engines.destination import EngineImage, Way
 from imgmove.endpoints.engines.nearest import no_such_image
@@ -206,11 +207,21 @@ class Containerd:
         return shlex.join([*self._words, "images", "rm", name])
 
     def _load(self, shipment: Shipment, temporary: str, image: Manifest, held: Collection[Digest]) -> None:
-        words = ("images", "import", "--platform", str(shipment.platform), "-")
+        words = shlex.join([*self._words, "images", "import", "--platform", str(shipment.platform), "-"])
         try:
-            self._program.feed(lambda sink: shipment.write_archive(sink, temporary, image, held), *words)
+            # What it prints nobody reads; where the connection broke, printing would end it before it has unpacked.
+            self._shell.feed(
+                lambda sink: shipment.write_archive(sink, temporary, image, held),
+                f"exec {words} > /dev/null",
+                comes=lambda: comes(lambda: self._is_unpacked(temporary), shipment.missing_size),
+            )
         finally:
             self._look_again()
+
+    def _is_unpacked(self, name: str) -> bool:
+        """Whether an import has done all that it does."""
+        lines = self._program.ask("images", "check", f"name=={name}").decode().splitlines()[1:]
+        return any(line.split()[-1:] == ["true"] for line in lines)
 
     def _by_what_is_here(self, shipment: Shipment) -> Manifest:
         here = {diff_id: digest for digest, diff_id in self._blobs.items() if diff_id is not None}

@@ -6,15 +6,14 @@ store keeps manifests and blobs as they came.
 
 from __future__ import annotations
 
-import contextlib
 import re
 import shlex
-import time
 from collections.abc import Collection, Sequence
 from functools import cached_property
 from typing import Any
 from urllib.parse import quote
 
+from imgmove.endpoints.engines.arrival import comes
 from imgmove.endpoints.engines.destination import EngineImage, Way
 from imgmove.endpoints.engines.removal import remove
 from imgmove.endpoints.engines.serving import served
@@ -41,9 +40,6 @@ _FIRST_WITH_ZSTD = 23
 _LARGEST_DOCUMENT = 64 << 20
 _REQUEST = re.compile(r': failed to do request: [A-Z][a-z]+ "[^"]*"')
 """What containerd tells twice, so long that the reason after it would be cut off."""
-
-_PATIENCE = 30.0
-_TURN = 0.2
 
 
 class Docker:
@@ -181,23 +177,13 @@ class Docker:
             status, content = upload.finish()
         except NetworkError:
             # It has all of it and goes on, so the name would come when nobody looks any more.
-            if upload.is_whole and self._comes(temporary):
+            if upload.is_whole and comes(lambda: self.find(temporary) is not None, shipment.missing_size):
                 return
             raise
         finally:
             upload.close()
         self._check(status, content, 200)
         self._check_stream(content)
-
-    def _comes(self, name: str) -> bool:
-        """Waits a while for an image of whose loading nobody has heard the end."""
-        end = time.monotonic() + _PATIENCE
-        with contextlib.suppress(ImgmoveError):
-            while time.monotonic() < end:
-                if self.find(name) is not None:
-                    return True
-                time.sleep(_TURN)
-        return False
 
     # --- giving images
 

@@ -13,6 +13,7 @@ from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
+from imgmove.endpoints.engines.arrival import comes
 from imgmove.endpoints.engines.commands import CommandOutput, Program
 from imgmove.endpoints.engines.destination import EngineImage, Way
 from imgmove.endpoints.engines.removal import remove
@@ -132,7 +133,11 @@ class Podman:
         return shlex.join(["podman", "rmi", name])
 
     def _load(self, shipment: Shipment, temporary: str, image: Manifest, held: Collection[Digest]) -> None:
-        self._program.feed(lambda sink: shipment.write_archive(sink, temporary, image, held), "load", "-q")
+        self._program.feed(
+            lambda sink: shipment.write_archive(sink, temporary, image, held),
+            *("load", "-q"),
+            comes=lambda: comes(lambda: self.find(temporary) is not None, shipment.missing_size),
+        )
 
     def _knows_as_named(self, shipment: Shipment) -> bool:
         """Whether it knows the held layers by the digests that the manifest gives them.

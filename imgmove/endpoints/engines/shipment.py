@@ -40,6 +40,11 @@ class Shipment:
         """Whether anything can be left out."""
         return any(blob.digest in self.held for blob in self.blobs)
 
+    @property
+    def missing_size(self) -> int:
+        """Bytes of what the engine does not hold."""
+        return sum(blob.size for blob in self.blobs if blob.digest not in self.held)
+
     def write_archive(self, sink: Sink, name: str, image: Manifest, left_out: Collection[Digest]) -> None:
         """Writes an archive in both formats.
 
