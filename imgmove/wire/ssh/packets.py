@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import paramiko
@@ -22,6 +22,8 @@ _LENGTH = 4
 _BLOCK = 16
 _TAG = 16
 _LEAST_PADDING = 4
+_MOST_AROUND = 64
+"""Bytes around a message in its packet, at most."""
 _LARGEST = 256 << 10
 """Bytes of a packet that are taken, as OpenSSH does; RFC 4253 asks for 35,000 at least."""
 
@@ -49,6 +51,8 @@ class Packets(Packetizer):
         self._opening: _Key | None = None
         self._sealing: _Key | None = None
         self._writing = threading.Lock()
+        # Used again and again: making new ones costs more than to encrypt what goes into them.
+        self._plain = self._sealed = memoryview(b"")
         self._arrived = 0
 
     def set_inbound_cipher(self, *arguments: Any, **named: Any) -> None:
@@ -88,15 +92,20 @@ class Packets(Packetizer):
 
     def send_message(self, data: Any) -> None:
         """Sends a message, or content as the messages that it takes."""
-        messages = data.pieces() if isinstance(data, Content) else iter([[data.asbytes()]])
+        messages: Iterable[list[Any]] = data.pieces() if isinstance(data, Content) else [[data.asbytes()]]
         key = self._sealing
         if key is None:
             for parts in messages:
                 super().send_message(paramiko.Message(b"".join(parts)))
             return
         with self._writing:
-            packets = b"".join(part for parts in messages for part in key.sealed(parts))
-            self.write_all(memoryview(packets))
+            size = 0
+            for parts in messages:
+                most = sum(map(len, parts)) + _MOST_AROUND
+                self._plain = _with_room(self._plain, most)
+                self._sealed = _with_room(self._sealed, size + most)
+                size += key.seal(parts, self._plain, self._sealed[size:])
+            self.write_all(self._sealed[:size])
             self._renew(key)
 
     def _renew(self, key: _Key) -> None:
@@ -119,6 +128,15 @@ class Packets(Packetizer):
                 raise
 
 
+def _with_room(buffer: memoryview, size: int) -> memoryview:
+    """The buffer, or a larger one with the same content."""
+    if size <= len(buffer):
+        return buffer
+    larger = memoryview(bytearray(2 * size))
+    larger[: len(buffer)] = buffer
+    return larger
+
+
 class _Key:
     """A key and how often it was used, which makes the number that no two packets may share (RFC 5647, section 7.1).
 
@@ -128,6 +146,7 @@ class _Key:
 
     def __init__(self, engine: Any, first: bytes) -> None:
         self._engine = engine
+        self._encrypt_into = getattr(engine, "encrypt_into", self._copied)
         self._fixed, self._next = first[:4], int.from_bytes(first[4:], "big")
         self.bytes = 0
 
@@ -135,14 +154,27 @@ class _Key:
         """What is in a packet, which comes with its length and its tag."""
         return bytes(self._engine.decrypt(self._number(len(packet)), packet, head))
 
-    def sealed(self, parts: Sequence[bytes | memoryview]) -> tuple[bytes, bytes]:
-        """A message's packet: its length, and what is under the key."""
+    def seal(self, parts: Sequence[bytes | memoryview], plain: memoryview, packet: memoryview) -> int:
+        """Writes a message's packet; returns how long it is.
+
+        Args:
+            plain: room for the message before it is encrypted.
+            packet: room for the packet.
+        """
         size = 1 + sum(map(len, parts))
         padding = _LEAST_PADDING + -(size + _LEAST_PADDING) % _BLOCK
-        size += padding
-        head = size.to_bytes(_LENGTH, "big")
-        packet = b"".join((padding.to_bytes(1, "big"), *parts, os.urandom(padding)))
-        return head, self._engine.encrypt(self._number(size), packet, head)
+        position = 0
+        for part in (padding.to_bytes(1, "big"), *parts, os.urandom(padding)):
+            plain[position : position + len(part)] = part
+            position += len(part)
+        packet[:_LENGTH] = head = position.to_bytes(_LENGTH, "big")
+        whole = _LENGTH + position + _TAG
+        self._encrypt_into(self._number(position), plain[:position], head, packet[_LENGTH:whole])
+        return whole
+
+    def _copied(self, number: bytes, plain: memoryview, head: bytes, packet: memoryview) -> None:
+        """For releases of cryptography before 47, which have no such way."""
+        packet[:] = self._engine.encrypt(number, plain, head)
 
     def _number(self, size: int) -> bytes:
         number = self._fixed + self._next.to_bytes(8, "big")
