@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import traceback
 from collections import defaultdict
 from dataclasses import replace
 
@@ -38,6 +39,14 @@ class Carrier:
         Raises:
             Interrupted: the run was cancelled.
         """
+        try:
+            return self._carried(work)
+        except ImgmoveError:
+            raise
+        except Exception as error:  # noqa: BLE001 - the other mirrors are not to suffer for a slip over one's answers
+            return Result.all_failed(work, _slip(error))
+
+    def _carried(self, work: Work) -> Result:
         try:
             with self._opening:
                 place = self._open(work)
@@ -80,6 +89,12 @@ class Carrier:
             return Place.of(source, opened(self._session, work.destination))
         except ImgmoveError as error:
             raise error.on("destination") from error.__cause__
+
+
+def _slip(error: Exception) -> ImgmoveError:
+    """A fault of imgmove's own as one line; what it says of itself may hold what nobody should read in a report."""
+    *_, last = traceback.extract_tb(error.__traceback__)
+    return ImgmoveError(f"internal error: {type(error).__name__} in line {last.lineno} of {last.name}")
 
 
 def _recorded(work: Work, check: Checked) -> Record:

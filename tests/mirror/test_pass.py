@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,6 +13,7 @@ import pytest
 
 import imgmove
 from imgmove.errors import ConfigError, SomeFailed, UsageError
+from imgmove.mirror.check import Checker
 from imgmove.mirror.job import run_pass
 from imgmove.mirror.meaning import read_mirror_file
 from imgmove.mirror.run import open_session
@@ -268,3 +270,27 @@ def test_reports_do_not_go_where_a_link_beside_them_leads(
     assert theirs.read_text() == "precious"
     assert "imgmove_mirror_last_pass_success 1.0" in metrics.read_text()
     assert report.read_text().endswith("}\n")
+
+
+def test_a_slip_over_one_mirror_fails_that_one_alone(
+    pair: tuple[RegistryServer, RegistryServer],
+    settings: Settings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    source, destination = pair
+    for name in ("bad", "good"):
+        source.put_image(name, "1")
+    check = Checker.check
+
+    def slipped(checker: Checker) -> object:
+        if "bad" in str(checker._work.source):
+            raise RecursionError("a s3cret")
+        return check(checker)
+
+    monkeypatch.setattr(Checker, "check", slipped)
+    mirrors = [f"source: {source.host}/{name}, destination: {destination.host}/{name}" for name in ("bad", "good")]
+    report = imgmove.run_mirror(write(tmp_path, *mirrors), settings=settings)
+    assert (report.totals["copied"], report.totals["failed"]) == (1, 1)
+    (failure,) = report.failures
+    assert re.fullmatch(r"internal error: RecursionError in line \d+ of slipped", failure.message)
