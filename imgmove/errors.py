@@ -30,7 +30,7 @@ can help, so that neither the engine nor the command line has to look at a messa
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
 Side = Literal["source", "destination"]
 
@@ -61,6 +61,17 @@ class ImgmoveError(Exception):
         """Notes the side on which it happened, unless an inner layer knew better; returns itself."""
         if self.side is None:
             self.side = side
+        return self
+
+    def alone(self) -> Self:
+        """Itself, without the frames that it came through, which would keep alive all that was known in them.
+
+        For one that is kept among many others.
+        """
+        error: BaseException | None = self
+        while error is not None and error.__traceback__ is not None:
+            error.__traceback__ = None
+            error = error.__context__
         return self
 
     def __str__(self) -> str:

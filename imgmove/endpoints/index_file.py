@@ -17,6 +17,7 @@ from imgmove.model.descriptor import Descriptor
 from imgmove.model.digest import Digest
 from imgmove.model.manifest import read_json_object, to_json_bytes
 from imgmove.model.reference import Reference
+from imgmove.ports import NamedImage
 
 REF_NAME = "org.opencontainers.image.ref.name"
 CONTAINERD_NAME = "io.containerd.image.name"
@@ -66,6 +67,23 @@ class IndexFile:
     def empty(cls) -> IndexFile:
         """An index of nothing."""
         return cls({"schemaVersion": 2, "mediaType": media_types.OCI_INDEX, "manifests": []}, ())
+
+    @classmethod
+    def of(cls, roots: Iterable[NamedImage]) -> IndexFile:
+        """The index of many roots, as `with_names` would make it of one after the other, in one go.
+
+        Of roots that claim one name the last has it.
+        """
+        made: dict[str, Entry] = {}
+        for root in roots:
+            names = [name for name in root.names if not is_digest(name)]
+            for name in names or ("",):
+                key = full_name(name) or name or str(root.descriptor.digest)
+                made.pop(key, None)
+                made[key] = _made(root.descriptor, name, "")
+        named = {entry.descriptor.digest for entry in made.values() if entry.name}
+        entries = (entry for entry in made.values() if entry.name or entry.descriptor.digest not in named)
+        return replace(cls.empty(), entries=tuple(entries))
 
     @classmethod
     def parse(cls, content: bytes) -> IndexFile:

@@ -141,8 +141,7 @@ class _Walk:
 
     def _failed(self, descriptor: Descriptor, error: BaseException) -> None:
         if isinstance(error, ContentError | NotFound):
-            # The frames of its traceback would keep far more than the error alive, and there may be many.
-            self.faults.append(Fault(descriptor, _sided(error.with_traceback(None), self.side)))
+            self.faults.append(Fault(descriptor, _sided(error.alone(), self.side)))
         elif self.error is None:
             self.error = _sided(error, self.side) if isinstance(error, ImgmoveError) else error
 

@@ -42,7 +42,8 @@ class SourceImage:
         location = session.endpoints.looked_up(location)
         if isinstance(location, PipeLocation):
             location = session.endpoints.spooled(location)
-        (origin,) = find_origins(session.endpoints, location, every=False)
+        # Several are several names of one image.
+        origin = find_origins(session.endpoints, location, every=False)[0]
         source = origin.source
         assert isinstance(source, Source)
         self.source = source

@@ -52,6 +52,9 @@ def move(
             outcomes = transfer(plan, session.pool, knowledge=knowledge)
             made = [_reported(*item) for item in zip(outcomes, targets, strict=True)]
             del outcomes
+        if len(pairs) > MOST_TOGETHER:
+            for error in filter(None, (report.error for report in made)):
+                error.alone()
         reports.update(zip(batch, made, strict=True))
         tally.add(plan)
         plans += [plan] if len(pairs) <= MOST_TOGETHER else []

@@ -480,6 +480,17 @@ def test_a_config_of_other_shapes_and_sizes_is_shown_as_it_is(imgmove: Run, layo
     assert max(map(len, ran.stdout.splitlines())) < 300
 
 
+def test_one_image_of_several_names_is_one_image(imgmove: Run, layout: Path) -> None:
+    assert imgmove("copy", "--additional-tag", "2", f"oci:{layout}:app:1", "./two.tar").status == 0
+    assert imgmove("tags", "./two.tar").stdout.count("\n") == 2
+    for words in (
+        ("inspect", "./two.tar"),
+        ("export", "./two.tar", "-o", "tree.tar"),
+        ("copy", "./two.tar", "oci:out"),
+    ):
+        assert imgmove(*words).status == 0
+
+
 def test_a_sparse_index_names_what_is_absent(imgmove: Run, fixture_path: Callable[..., Path]) -> None:
     archive = fixture_path("archives", "oras-hello-world.tar")
     one_line(imgmove("copy", archive, "oci:out"), 5, "linux/", "does not hold manifest")

@@ -21,6 +21,7 @@ from imgmove.errors import MalformedContent, UsageError
 from imgmove.model import media_types
 from imgmove.model.descriptor import Descriptor
 from imgmove.model.digest import Digest
+from imgmove.ports import NamedImage
 
 ONE, TWO, THREE = (Descriptor.of(content, media_types.OCI_MANIFEST) for content in (b"1", b"22", b"333"))
 
@@ -122,6 +123,32 @@ def test_a_root_without_a_name() -> None:
     assert names_of(listed.with_names(ONE, ["app:1"], "")) == ["app:1"], "a name makes the nameless entry needless"
     referrer = IndexFile.empty().with_names(ONE, [digest], "application/x")
     assert referrer.entries[0].descriptor.artifact_type == "application/x"
+
+
+def full_or_bare(name: str) -> str:
+    return full_name(name) or name
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from([ONE, TWO, THREE]),
+            st.lists(
+                st.sampled_from(["app:1", "docker.io/library/app:1", "b:1", "1", str(ONE.digest)]),
+                unique_by=full_or_bare,
+            ),
+        )
+    )
+)
+def test_many_roots_at_once_are_listed_as_one_after_the_other(roots: list[tuple[Descriptor, list[str]]]) -> None:
+    slowly = IndexFile.empty()
+    for descriptor, names in roots:
+        slowly = slowly.with_names(descriptor, names or [str(descriptor.digest)], "")
+    quickly = IndexFile.of(NamedImage(descriptor, tuple(names)) for descriptor, names in roots)
+    assert [entry for entry in quickly.entries if entry.name] == [entry for entry in slowly.entries if entry.name]
+    # One that has lost its only name is no image that nobody knows.
+    assert {entry.descriptor for entry in slowly.entries} <= {entry.descriptor for entry in quickly.entries}
+    assert {entry.descriptor for entry in quickly.entries} <= {descriptor for descriptor, _ in roots}
 
 
 def test_what_is_not_understood_stays() -> None:

@@ -25,4 +25,7 @@ def test_what_is_missing_is_told_and_keeps_nothing_else_in_memory(tmp_path: Path
     assert {fault.descriptor.digest for fault in verified.faults} == set(image.blobs)
     for fault in verified.faults:
         assert isinstance(fault.error, NotFound)
-        assert fault.error.__traceback__ is None
+        error: BaseException | None = fault.error
+        while error is not None:
+            assert error.__traceback__ is None
+            error = error.__context__

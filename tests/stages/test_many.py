@@ -90,3 +90,4 @@ def test_one_that_fails_keeps_the_later_ones_not_from_moving(
     with imgmove.Session(settings) as session:
         report = imgmove.load(f"oci:{tmp_path}/in", f"oci:{tmp_path}/out", session=session)
     assert [image.error is None for image in report.images] == [tag != "v1" for tag in TAGS]
+    assert not any(image.error.__traceback__ for image in report.images if image.error), "frames hold what they knew"

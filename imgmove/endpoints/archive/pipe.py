@@ -158,9 +158,10 @@ class ArchivePipe:
             return Truncated("the pipe ended before the archive did")
         return UsageError("what came out of the pipe is a tar, but not an archive of images")
 
-    def config(self, name: str) -> bytes:
+    def config(self, name: str) -> tuple[bytes, Content]:
         """A config that was kept, for the manifests that are made up."""
-        return self._kept[self._followed(name, self._kept)]
+        content = self._kept[self._followed(name, self._kept)]
+        return content, content
 
     def layer(self, name: str, diff_id: Digest) -> tuple[Descriptor, Content | None]:
         """What a layer became at the destination, for the manifests that are made up."""

@@ -24,7 +24,7 @@ from imgmove.model import media_types
 from imgmove.model.descriptor import Descriptor
 from imgmove.model.digest import Digest
 from imgmove.model.manifest import digests_of_layers
-from imgmove.ports import Files, ReadableFiles, Reader
+from imgmove.ports import Files, NamedImage, ReadableFiles, Reader
 from imgmove.rootfs.tar import BLOCK as TAR_BLOCK
 from imgmove.rootfs.tar import is_tar
 from imgmove.streams import BLOCK
@@ -103,6 +103,9 @@ def _opened(files: Files, path: str, label: str, temporary: str, left_out: Colle
     members = found.regions
     contents: dict[str, Content] = dict(members)
     inside = MemberFiles(files, path, contents)
+    if INDEX in members:
+        # Asked for again with each image, and unlike a layout's it stays as it is.
+        contents[INDEX] = inside.read_at(INDEX, 0, LARGEST_INDEX + 1)
     if INDEX in members and _read_index(inside, label).entries:
         archive = Archive(inside, label, temporary=temporary)
         archive.check_version()
@@ -139,8 +142,8 @@ def _not_an_archive(label: str, found: Members) -> UsageError | Truncated:
 class ContentLookup(Protocol):
     """What making up manifests has to know of an archive's content."""
 
-    def config(self, name: str) -> bytes:
-        """A config's bytes."""
+    def config(self, name: str) -> tuple[bytes, Content]:
+        """A config's bytes, and where they can be read again."""
         ...
 
     def layer(self, name: str, diff_id: Digest) -> tuple[Descriptor, Content | None]:
@@ -158,12 +161,14 @@ class _Members:
         self._members = members
         self._label = label
         self._left_out = left_out
+        self._digests: dict[Region, Digest] = {}
 
-    def config(self, name: str) -> bytes:
-        """A config's bytes; its name is not always its hash."""
-        if (size := self._region(name).size) > docker_format.LARGEST:
-            raise MalformedContent(f"{self._label}: a config of {size} bytes is over the limit")
-        return self._inside.read_at(name, 0, size)
+    def config(self, name: str) -> tuple[bytes, Content]:
+        """A config's bytes and place; its name is not always its hash."""
+        region = self._region(name)
+        if region.size > docker_format.LARGEST:
+            raise MalformedContent(f"{self._label}: a config of {region.size} bytes is over the limit")
+        return self._inside.read_at(name, 0, region.size), region
 
     def layer(self, name: str, diff_id: Digest) -> tuple[Descriptor, Content | None]:
         """A plain layer is named by its diffID; a compressed one has to be hashed."""
@@ -184,11 +189,15 @@ class _Members:
         return self._members[name]
 
     def _hashed(self, name: str) -> Digest:
-        hasher = hashlib.sha256(usedforsecurity=False)
-        with closing(self._inside.open(name)) as reader:
-            while data := reader.read(BLOCK):
-                hasher.update(data)
-        return Digest("sha256", hasher.hexdigest())
+        """The digest of a member, which many images may share."""
+        region = self._region(name)
+        if region not in self._digests:
+            hasher = hashlib.sha256(usedforsecurity=False)
+            with closing(self._inside.open(name)) as reader:
+                while data := reader.read(BLOCK):
+                    hasher.update(data)
+            self._digests[region] = Digest("sha256", hasher.hexdigest())
+        return self._digests[region]
 
 
 def layer_type(compression: str) -> str | None:
@@ -202,10 +211,10 @@ def virtual_layout(images: list[DockerImage], lookup: ContentLookup) -> dict[str
     Raises:
         MalformedContent: ``manifest.json`` names what is not there, or what does not belong together.
     """
-    index = IndexFile.empty()
+    roots: list[NamedImage] = []
     contents: dict[str, Content] = {}
     for image in images:
-        config = lookup.config(image.config)
+        config, place = lookup.config(image.config)
         layers = []
         for name, diff_id in _pairs(image, config):
             descriptor, content = lookup.layer(name, diff_id)
@@ -213,10 +222,10 @@ def virtual_layout(images: list[DockerImage], lookup: ContentLookup) -> dict[str
             if content is not None:
                 contents[blob_path(descriptor.digest)] = content
         manifest = make_up(config, layers, image.names[0] if image.names else image.config)
-        contents[blob_path(Digest.of(config))] = config
+        contents[blob_path(Digest.of(config))] = place
         contents[blob_path(manifest.descriptor.digest)] = manifest.content
-        index = index.with_names(manifest.descriptor, image.names or (str(manifest.descriptor.digest),), "")
-    contents[INDEX] = index.to_bytes()
+        roots.append(NamedImage(manifest.descriptor, image.names))
+    contents[INDEX] = IndexFile.of(roots).to_bytes()
     return contents
 
 

@@ -24,7 +24,7 @@ from imgmove.model import media_types
 from imgmove.model.descriptor import Descriptor
 from imgmove.model.digest import Digest
 from imgmove.model.manifest import Manifest, Node, parse_manifest, to_json_bytes
-from imgmove.ports import ManifestMaker
+from imgmove.ports import ManifestMaker, Reader
 from imgmove.wire.files import LocalFiles
 from tests.endpoints.archive.tars import Item, docker_items, layout_items, symlink, tar_with
 from tests.images import build_image, build_index, tar_of
@@ -152,6 +152,38 @@ def test_images_share_layers_and_names_differ(tmp_path: Path) -> None:
     assert [item.names for item in archive.images()] == [("app:1",), ()]
     with pytest.raises(UsageError, match="2 images"):
         archive.resolve("")
+
+
+class CountedFiles(LocalFiles):
+    """Notes what is opened."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.opened = 0
+
+    def open(self, path: str, offset: int = 0) -> Reader:
+        self.opened += 1
+        return super().open(path, offset)
+
+
+def test_many_images_of_the_same_content_cost_no_more_than_their_names(tmp_path: Path) -> None:
+    packed = [gzip.compress(layer, mtime=0) for layer in LAYERS]
+    items = docker(["1.tar.gz", "2.tar.gz"], packed)
+    (entry,) = json.loads(items[-1].content)
+    counts = []
+    for count in (5, 50):
+        entries = [{**entry, "RepoTags": [f"app:{number}"]} for number in range(count)]
+        manifest = Item("manifest.json", json.dumps(entries).encode())
+        (tmp_path / "x.tar").write_bytes(tar_with(*items[:-1], manifest))
+        files = CountedFiles()
+        archive = open_archive(files, str(tmp_path / "x.tar"))
+        counts.append(files.opened)
+        for number in range(count):
+            archive.resolve(f"app:{number}")
+        assert files.opened == counts[-1], "what an archive lists is read once"
+        content_of(archive, Descriptor.of(CONFIG, media_types.OCI_CONFIG))
+        assert files.opened == counts[-1] + 1, "configs stay in the file"
+    assert counts[1] - counts[0] == 45 * 3, "a config and the beginnings of two layers; these are hashed once"
 
 
 @pytest.mark.parametrize(
