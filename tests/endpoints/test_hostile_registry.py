@@ -53,11 +53,17 @@ class Handler(BaseHTTPRequestHandler):
     do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = _do  # noqa: N815 - http.server's names
 
 
+class Server(ThreadingHTTPServer):
+    """One that many may come to at once, as connections that find no place in the queue are reset."""
+
+    request_queue_size = 128
+
+
 @contextmanager
 def hostile(answer: Callable[[str, str], Answer]) -> Iterator[str]:
     """A registry of one's own making; its host."""
     handler = type("Bound", (Handler,), {"answer": staticmethod(answer)})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    server = Server(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
     try:

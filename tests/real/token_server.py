@@ -23,6 +23,12 @@ USERS = {"alice": ("s3cret", {"pull", "push", "delete", "*"}), "bob": ("hunter2"
 ISSUER, SERVICE = "imgmove-tests", "imgmove-registry"
 
 
+class _Server(ThreadingHTTPServer):
+    """One that many may come to at once, as connections that find no place in the queue are reset."""
+
+    request_queue_size = 128
+
+
 class TokenServer:
     """Signs tokens with a certificate that the registry trusts.
 
@@ -35,7 +41,7 @@ class TokenServer:
         self._certificate = x509.load_pem_x509_certificate(certificate)
         self._key = serialization.load_pem_private_key(key, None)
         self._lifetime = lifetime
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._server = _Server(("127.0.0.1", 0), self._handler())
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
 
     @property
