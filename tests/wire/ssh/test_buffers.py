@@ -73,3 +73,48 @@ def test_a_buffered_socket_gives_what_came_in_the_pieces_that_are_asked_for(size
         sender.join()
         buffered.sendall(b"and back")
         assert (bytes(got), theirs.recv(20)) == (content, b"and back")
+
+
+class Dribble:
+    """A socket that gives pieces of given sizes, and times out where a size is nought."""
+
+    def __init__(self, content: bytes, sizes: list[int]) -> None:
+        self._content = memoryview(content)
+        self._sizes = iter(sizes)
+
+    def recv(self, most: int) -> bytes:
+        size = min(next(self._sizes, len(self._content)), most)
+        if not size and self._content:
+            raise TimeoutError
+        piece, self._content = self._content[:size], self._content[size:]
+        return bytes(piece)
+
+
+class DribbleInto(Dribble):
+    """The same as a real socket has it."""
+
+    def recv_into(self, buffer: memoryview) -> int:
+        piece = self.recv(len(buffer))
+        buffer[: len(piece)] = piece
+        return len(piece)
+
+
+@given(
+    st.lists(st.integers(0, 300_000), max_size=30),
+    st.lists(st.one_of(st.integers(1, 20), st.integers(200_000, 262_160)), min_size=1, max_size=30),
+    st.sampled_from([Dribble, DribbleInto]),
+)
+def test_what_is_taken_is_what_came_however_it_came(sizes: list[int], wanted: list[int], kind: type[Dribble]) -> None:
+    content = (bytes(range(251)) * (sum(wanted) // 251 + 1))[: sum(wanted)]
+    buffered = BufferedSocket(kind(content, sizes))
+    got = bytearray()
+    for size in wanted:
+        while True:
+            try:
+                got += buffered.take(size)
+            except TimeoutError:
+                continue
+            break
+    assert got == content
+    with pytest.raises(EOFError):
+        buffered.take(1)
