@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 from imgmove.errors import UsageError
 from imgmove.model import media_types
 from imgmove.model.descriptor import Descriptor
 from imgmove.model.digest import Digest
-from imgmove.model.manifest import Index, Manifest, Node, parse_manifest, to_json_bytes
+from imgmove.model.manifest import Index, Manifest, Node, parse_manifest, read_json_object, to_json_bytes
 from imgmove.model.media_types import Compression
 from imgmove.ports import Codec
 
@@ -117,7 +116,7 @@ class Conversions:
             return node
         if isinstance(node, Index) and not any(child.digest in became for child in node.children):
             return node
-        document = json.loads(node.content)
+        document: dict[str, Any] = read_json_object(node.content)
         document["mediaType"] = wanted
         key = "manifests" if isinstance(node, Index) else "layers"
         children = node.manifests if isinstance(node, Index) else node.layers

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from imgmove.errors import MalformedContent, UsageError
 from imgmove.model import media_types
@@ -120,7 +120,7 @@ class Draft:
         if base.media_type == media_types.DOCKER_MANIFEST:
             layer = replace(layer, media_type=_DOCKER_LAYERS[layer.media_type])
         assert base.config is not None
-        document = json.loads(base.content)
+        document: dict[str, Any] = read_json_object(base.content)
         document["config"] = Descriptor.of(config, base.config.media_type).to_json()
         document["layers"] = [*(document.get("layers") or []), layer.to_json()]
         # What the base said of another manifest is not said by this one.

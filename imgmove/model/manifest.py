@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NoReturn
 
 from imgmove.errors import MalformedContent
 from imgmove.model import media_types
@@ -149,10 +150,14 @@ def read_json(content: bytes, *, most: int = LARGEST_MANIFEST) -> object:
     if _depth(content) > _DEEPEST:
         raise MalformedContent(f"JSON nested deeper than {_DEEPEST} levels")
     try:
-        document: object = json.loads(content)
+        document: object = json.loads(content, parse_constant=_refused)
     except (ValueError, RecursionError) as error:
         raise MalformedContent(f"not valid JSON: {str(error)[:100]}") from None
     return _encodable(document) if b"\\u" in content or b"\xed" in content else document
+
+
+def _refused(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is not of JSON")
 
 
 def _encodable(document: object) -> object:

@@ -199,6 +199,12 @@ def test_an_index_of_very_many_images_is_none_of_those() -> None:
     assert read_json_object(content, most=len(content))
 
 
+@pytest.mark.parametrize("text", [b'{"a": NaN}', b"[Infinity]", b"-Infinity"])
+def test_numbers_that_json_does_not_have(text: bytes) -> None:
+    with pytest.raises(MalformedContent, match="not valid JSON"):
+        read_json(text)
+
+
 @pytest.mark.parametrize("text", [rb'{"a": "x\ud800y"}', b'{"a": "x\xed\xa0\x80y"}', rb'{"a": "x\udfffy"}'])
 def test_half_a_surrogate_pair_can_not_break_who_writes_it(text: bytes) -> None:
     document = read_json(text)

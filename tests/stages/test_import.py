@@ -275,6 +275,21 @@ def test_one_more_layer(session: imgmove.Session, rootfs: str, layout: Layout, t
     assert len(digests) == 1
 
 
+def test_a_base_with_half_a_surrogate_pair(
+    session: imgmove.Session, rootfs: str, layout: Layout, tmp_path: Path
+) -> None:
+    base = build_image()
+    base.put(layout, "whole:1")
+    document = {**json.loads(base.nodes[0].content), "annotations": {"a": "\ud800"}}
+    layout.put_manifest(json.dumps(document).encode(), base.nodes[0].media_type, ("base:1",))
+    place = f"oci:{tmp_path / 'seed'}:base:1"
+    _, _, found = imported(session, rootfs, f"oci:{tmp_path / 'out'}:app:1", onto(place))
+    assert found.manifest is not None
+    assert found.manifest.annotations == {"a": "?"}
+    options = imgmove.CopyOptions(compression="zstd")
+    imgmove.copy(place, f"oci:{tmp_path / 'out'}:zstd:1", options=options, session=session).raise_failures()
+
+
 def test_only_the_new_layer_is_sent(
     session: imgmove.Session, rootfs: str, layout: Layout, tmp_path: Path, registry: RegistryServer
 ) -> None:

@@ -6,9 +6,9 @@ answers for all manifests of a command with one request; only where there are mo
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 from imgmove.endpoints.registry.listing import pages, read_document, tags_place, texts
 from imgmove.endpoints.registry.pull import RepositoryReader
@@ -17,7 +17,7 @@ from imgmove.errors import AccessDenied, MalformedContent
 from imgmove.model import media_types
 from imgmove.model.descriptor import Descriptor
 from imgmove.model.digest import Digest
-from imgmove.model.manifest import Index, parse_manifest, to_json_bytes
+from imgmove.model.manifest import Index, parse_manifest, read_json_object, to_json_bytes
 from imgmove.ports import NamedImage, read_all
 from imgmove.wire.http import check_status
 
@@ -176,7 +176,7 @@ def with_referrer(index: Index | None, referrer: Descriptor) -> bytes | None:
     entries = [] if index is None else list(index.manifests)
     if any(entry.digest == referrer.digest for entry in entries):
         return None
-    document = {} if index is None else json.loads(index.content)
+    document: dict[str, Any] = {} if index is None else read_json_object(index.content)
     document.update(schemaVersion=2, mediaType=media_types.OCI_INDEX)
     document["manifests"] = [*(document.get("manifests") or []), referrer.to_json()]
     return to_json_bytes(document)
