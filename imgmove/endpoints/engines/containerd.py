@@ -17,12 +17,11 @@ from imgmove.endpoints.engines.destination import EngineImage, Way
 from imgmove.endpoints.engines.nearest import no_such_image
 from imgmove.endpoints.engines.shipment import Shipment
 from imgmove.engine.choose import choose_one
-from imgmove.engine.graph import read_content, read_node
-from imgmove.errors import LocalError, NotFound, ServerRefused
+from imgmove.errors import DigestMismatch, LocalError, NotFound, ServerRefused
 from imgmove.model import media_types
 from imgmove.model.descriptor import Descriptor
 from imgmove.model.digest import Digest
-from imgmove.model.manifest import Index, Manifest, digests_of_layers, make_manifest
+from imgmove.model.manifest import Index, Manifest, Node, digests_of_layers, make_manifest, parse_manifest
 from imgmove.model.number import read_decimal
 from imgmove.model.platform import Platform
 from imgmove.model.reference import Reference
@@ -31,7 +30,6 @@ from imgmove.wire import codec
 
 _UNCOMPRESSED = re.compile(r"containerd\.io/uncompressed=(sha256:[0-9a-f]{64})")
 _START = 512
-_LARGEST_CONFIG = 16 << 20
 _LAYERS = {
     "none": media_types.OCI_LAYER,
     "gzip": media_types.OCI_LAYER_GZIP,
@@ -91,14 +89,10 @@ class Containerd:
             record = self._record(name) or self._record(self.full_name(name))
         if record is None:
             raise no_such_image(self.label, name, self.references())
-        descriptor = self._described(record.digest, record.media_type)
-        if not descriptor.is_index:
-            return descriptor
-        index = read_node(self, descriptor)
-        assert isinstance(index, Index)
-        if all(child.digest in self._blobs for child in index.manifests):
-            return descriptor
-        return choose_one(index, self.platform())
+        node = self._node(record.digest, record.media_type)
+        if isinstance(node, Index) and not all(child.digest in self._blobs for child in node.manifests):
+            return choose_one(node, self.platform())
+        return Descriptor(record.media_type, record.digest, node.descriptor.size)
 
     def open(self, descriptor: Descriptor, offset: int = 0) -> Reader:
         """The content of a digest."""
@@ -139,16 +133,13 @@ class Containerd:
 
     def find(self, name: str) -> EngineImage | None:
         """An image that is here with all of its content."""
-        record = self._record(name)
-        if record is None:
+        lines = self._program.ask("images", "check", f"name=={name}").decode().splitlines()[1:]
+        row = next((row for row in map(str.split, lines) if row[:1] == [name]), [])
+        if "complete" not in row:
             return None
-        line = self._program.ask("images", "check", f"name=={name}").decode()
-        if " complete " not in line:
-            return None
-        manifest = self._manifest(record)
+        manifest = self._manifest(Digest.parse(row[2]), row[1])
         assert manifest.config is not None
-        config = read_content(self, manifest.config, _LARGEST_CONFIG)
-        return EngineImage(manifest.descriptor.digest, tuple(digests_of_layers(config)))
+        return EngineImage(manifest.descriptor.digest, tuple(digests_of_layers(self._document(manifest.config.digest))))
 
     def references(self) -> list[str]:
         """The names of all records."""
@@ -261,14 +252,24 @@ class Containerd:
     def _record(self, name: str) -> _Record | None:
         return next((record for record in self._records(f"name=={name}") if record.name == name), None)
 
-    def _manifest(self, record: _Record) -> Manifest:
-        descriptor = self._described(record.digest, record.media_type)
-        node = read_node(self, descriptor)
+    def _manifest(self, digest: Digest, media_type: str) -> Manifest:
+        node = self._node(digest, media_type)
         if isinstance(node, Index):
-            node = read_node(self, choose_one(node, self.platform()))
+            chosen = choose_one(node, self.platform())
+            node = self._node(chosen.digest, chosen.media_type)
         if not isinstance(node, Manifest) or node.config is None:
-            raise ServerRefused(f"{record.name} in {self.label} is no image")
+            raise ServerRefused(f"{digest} in {self.label} is no image")
         return node
+
+    def _node(self, digest: Digest, media_type: str) -> Node:
+        return parse_manifest(self._document(digest), media_type, digest.algorithm)
+
+    def _document(self, digest: Digest) -> bytes:
+        """Something small, whole and verified, without asking for its size first."""
+        content = self._program.ask("content", "get", str(digest))
+        if Digest.of(content, digest.algorithm) != digest:
+            raise DigestMismatch(f"{self.label} has other content than {digest} says")
+        return content
 
     def _described(self, digest: Digest, media_type: str) -> Descriptor:
         """Content with its exact size, which no command of ctr tells."""

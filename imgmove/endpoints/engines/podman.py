@@ -6,6 +6,7 @@ that named it so.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shlex
 from collections.abc import Collection, Sequence
@@ -125,7 +126,7 @@ class Podman:
 
     def forget(self, temporary: str) -> None:
         """Removes the name, and the image if it has no other."""
-        if self.find(temporary) is not None:
+        with contextlib.suppress(NotFound):
             self._program.ask("rmi", temporary)
 
     def removing(self, name: str) -> str:
