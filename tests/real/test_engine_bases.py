@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import random
+import shlex
+import shutil
 import subprocess
 import uuid
 from collections.abc import Callable
@@ -16,10 +19,11 @@ from imgmove.endpoints.layout import Layout
 from imgmove.model.location import LayoutLocation
 from imgmove.wire.files import LocalFiles
 from tests.images import build_image
-from tests.real.edge import Connect, Edge
+from tests.real.edge import Connect, Edge, behind_link
 from tests.real.engine_fixtures import ENGINES, Traffic, allowed, copied
 from tests.real.engines import RealEngine
 from tests.real.fixtures import RealRegistry
+from tests.real.sshd import run_sshd
 
 pytestmark = [pytest.mark.real, pytest.mark.xdist_group("engines")]
 
@@ -132,6 +136,40 @@ def test_only_the_new_layer_crosses_the_line(
     assert ADDED < edge.link.bytes < allowed(ADDED), "from another one to a registry"
     assert layers_of(session, f"{repository}:3") == engine.diff_ids(own)
     imgmove.verify(f"{repository}:3", session=session)
+
+
+def test_a_podman_without_a_service(
+    podman4: RealEngine,
+    connect: Connect,
+    session: imgmove.Session,
+    plain_registry: RealRegistry,
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    podman4.clean()
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    (tools / "podman").write_text(f'#!/bin/sh\nexec {shutil.which("podman")} {shlex.join(podman4.client[1:])} "$@"\n')
+    (tools / "podman").chmod(0o755)
+    repository = f"{plain_registry.host}/e{uuid.uuid4().hex[:8]}/app"
+    story = Story(podman4, session, tmp_path, repository, random.randbytes(2_000_000), random.randbytes(ADDED))
+    with (
+        run_sshd(tmp_path_factory.mktemp("serviceless"), f"SetEnv PATH={tools}:{os.environ['PATH']}") as sshd,
+        behind_link(sshd, tmp_path) as edge,
+    ):
+        there = f"podman+ssh://{edge.sshd.host}"
+        copied(connect(edge), story.image(0), f"{there}/app:0")
+        edge.link.bytes = 0
+        copied(connect(edge), story.image(1), f"{there}/app:1")
+        assert ADDED < edge.link.bytes < allowed(ADDED)
+        assert podman4.names() == ["localhost/app:0", "localhost/app:1"]
+        assert podman4.diff_ids("app:1") == layers_of(session, story.image(1))
+        copied(session, story.image(0), f"{repository}:0")
+        edge.link.bytes = 0
+        copied(connect(edge), f"{there}/app:1", f"{repository}:1")
+        assert ADDED < edge.link.bytes < allowed(ADDED)
+    imgmove.verify(f"{repository}:1", session=session)
+    podman4.clean()
 
 
 def layers_of(session: imgmove.Session, place: str) -> list[str]:
