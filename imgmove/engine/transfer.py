@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from imgmove.engine.blobs import BlobMover
-from imgmove.engine.plan import Plan, PlannedBlob, PlannedImage, PlannedTree
+from imgmove.engine.manifests import ManifestMover
+from imgmove.engine.plan import Plan, PlannedBlob, PlannedImage
 from imgmove.engine.pool import Pool, TaskGroup
 from imgmove.engine.pulled import pull
 from imgmove.errors import ImgmoveError
@@ -17,7 +18,6 @@ from imgmove.model.digest import Digest
 from imgmove.model.manifest import Node
 from imgmove.ports import (
     BlobMounter,
-    Destination,
     InRegistry,
     Knowledge,
     NamedImage,
@@ -80,6 +80,7 @@ class _Transfer:
         self._knowledge = knowledge
         self._group = TaskGroup(pool)
         self._mover = BlobMover(pool.run, plan.conversions, self._why_unwanted)
+        self._manifests = ManifestMover(pool.run, plan.conversions)
         self._run = pool.run
         self._lock = threading.Lock()
         self._results: dict[_Key, Descriptor] = {}
@@ -148,18 +149,10 @@ class _Transfer:
             for blob in planned.blobs:
                 descriptor = became.get(blob.descriptor.digest, blob.descriptor)
                 blobs[descriptor.digest] = descriptor
-            made = [self._rebuild(node, became) for node in planned.tree.nodes]
+            made = [self._manifests.rebuild(node, became) for node in planned.tree.nodes]
             nodes.update((node.descriptor.digest, node) for node in made)
             roots.append(NamedImage(made[-1].descriptor, planned.tree.names))
         return Outline(tuple(blobs.values()), tuple(nodes.values()), tuple(roots), is_whole=True)
-
-    def _rebuild(self, node: Node, became: dict[Digest, Descriptor]) -> Node:
-        if self._plan.conversions is None:
-            return node
-        made = self._plan.conversions.rebuild(node, became)
-        if made is not node:
-            became[node.descriptor.digest] = made.descriptor
-        return made
 
     def _measure(self, destination: SequentialDestination) -> None:
         """Converts for nobody first where sizes must be known before anything is written."""
@@ -277,36 +270,7 @@ class _Transfer:
             self._group.spawn(partial(self._put_manifests, item), item.fail, urgency=1 << 62)
 
     def _put_manifests(self, item: _Progress) -> None:
-        image = item.image
-        if image.image is None:
-            item.descriptor = image.root
-        else:
-            # Tags last: whoever sees the tag may rely on all of it, signatures included.
-            root = self._put_tree(item, image.image, () if image.referrers else image.image.tree.names)
-            item.descriptor = root.descriptor
-        for referrer in image.referrers:
-            self._put_tree(item, referrer, referrer.tree.names)
-        if image.image is not None and image.referrers and image.image.tree.names:
-            self._put(item, root, image.image.tree.names)
-
-    def _put_tree(self, item: _Progress, planned: PlannedTree, names: Sequence[str]) -> Node:
-        for node in planned.tree.nodes:
-            made = self._rebuild(node, item.became)
-            is_root = node is planned.tree.nodes[-1]
-            self._put(item, made, (names or (str(made.descriptor.digest),)) if is_root else ())
-        return made
-
-    def _put(self, item: _Progress, node: Node, names: Sequence[str]) -> None:
-        destination = item.image.move.destination
-        assert isinstance(destination, Destination)
-        what = f"putting manifest {node.descriptor.digest.short}"
-        try:
-            self._run.persist(
-                what,
-                lambda: destination.put_manifest(node.content, node.media_type, names, algorithm=node.algorithm),
-            )
-        except ImgmoveError as error:
-            raise error.on("destination") from error.__cause__
+        item.descriptor = self._manifests.put(item.image, item.became)
 
 
 def _chain(blob: PlannedBlob) -> tuple[object, Digest, str]:

@@ -238,6 +238,16 @@ def test_wrong_knowledge_costs_a_request(quick: Settings, registry_factory: Fact
     assert move(quick, layout, f"{server.host}/two:1").error is None
 
 
+def test_a_manifest_whose_children_are_put_by_others_too(
+    quick: Settings, registry_factory: Factory, layout: str
+) -> None:
+    """Docker's registry finds no digest in the link to a child that somebody else puts just then."""
+    server = registry_factory(Quirks(failures=(Failure("PUT manifest", 400, count=2, code="DIGEST_INVALID"),)))
+    assert move(quick, layout, f"{server.host}/app:1").error is None
+    refused = registry_factory(Quirks(failures=(Failure("PUT manifest", 400, count=2, code="MANIFEST_INVALID"),)))
+    assert isinstance(move(quick, layout, f"{refused.host}/app:1").error, ServerRefused)
+
+
 @pytest.mark.parametrize(
     ("quirks", "kind"),
     [

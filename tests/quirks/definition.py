@@ -15,6 +15,7 @@ class Failure:
         kind: such as ``GET blob`` or ``* manifest``; see `kind_of`.
         retry_after: as the header says it, in seconds or as a date; empty for none.
         reads_body: takes the request's body before it fails, as a server behind a proxy does.
+        code: the spec's error code; empty for one that says nothing.
     """
 
     kind: str
@@ -22,6 +23,7 @@ class Failure:
     count: int = 1
     retry_after: str = ""
     reads_body: bool = True
+    code: str = ""
 
 
 @dataclass(frozen=True, slots=True)

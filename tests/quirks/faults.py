@@ -34,7 +34,7 @@ def failing(handler: Handler, failure: Failure) -> Handler:
         while failure.reads_body and request.body.read(1 << 16):
             pass
         headers = {"Retry-After": failure.retry_after} if failure.retry_after else {}
-        code = "TOOMANYREQUESTS" if failure.status == 429 else "UNKNOWN"
+        code = failure.code or ("TOOMANYREQUESTS" if failure.status == 429 else "UNKNOWN")
         return Refusal(failure.status, code, "a quirk of this test", headers).response()
 
     return fail

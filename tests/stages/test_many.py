@@ -14,8 +14,8 @@ from imgmove.settings import Settings
 from imgmove.stages import move as stage
 from imgmove.stages.report import CopyReport
 from imgmove.wire.files import LocalFiles
-from tests.images import build_image
-from tests.quirks import RegistryServer
+from tests.images import build_artifact, build_image, build_index
+from tests.quirks import Quirks, RegistryServer
 
 TAGS = [f"v{number}" for number in range(7)]
 
@@ -75,6 +75,24 @@ def test_plans_that_follow_one_another_come_to_the_same(
         assert len(imgmove.tags(many, session=session)) == len(TAGS)
         for image in apart.images:
             imgmove.verify(str(image), session=session)
+
+
+def test_what_several_names_share_is_put_once(
+    settings: Settings, registry_factory: Callable[..., RegistryServer], tmp_path: Path
+) -> None:
+    """Docker's registry refuses an index while one of its children is put again."""
+    image = build_index("linux/amd64", "linux/arm64", attested=True)
+    layout = Layout.writable(LocalFiles(), str(tmp_path / "in"))
+    image.put(layout, *(f"app:{tag}" for tag in TAGS))
+    signature = build_artifact(image.root)
+    signature.put(layout)
+    server = registry_factory(Quirks(referrers=404))
+    with imgmove.Session(settings) as session:
+        imgmove.load(f"oci:{tmp_path / 'in'}", f"{server.host}/", session=session).raise_failures()
+    put = [request.path.rpartition("/")[2] for request in server.seen if request.method == "PUT"]
+    manifests = [name for name in put if name.startswith("sha256:")]
+    assert sorted(manifests) == sorted({str(node.descriptor.digest) for node in (*image.nodes, *signature.nodes)})
+    assert sorted(name for name in put if name in TAGS) == TAGS
 
 
 def test_one_that_fails_keeps_the_later_ones_not_from_moving(

@@ -11,7 +11,7 @@ from imgmove.endpoints.registry.listing import names, tags_place
 from imgmove.endpoints.registry.pull import RepositoryReader, header_digest
 from imgmove.endpoints.registry.referrers import DIGEST_TAGS, ReferrerQuestions, fallback_tag, with_referrer
 from imgmove.endpoints.registry.session import Session
-from imgmove.endpoints.registry.upload import BlobUpload, PipedUpload, StreamedUpload
+from imgmove.endpoints.registry.upload import GARBLED, BlobUpload, PipedUpload, StreamedUpload
 from imgmove.errors import AccessDenied, DigestMismatch, NetworkError, NotFound, ServerRefused, UsageError
 from imgmove.model import media_types
 from imgmove.model.descriptor import Descriptor
@@ -191,7 +191,13 @@ class RegistryRepository(RegistrySource):
         headers = {"Content-Type": media_type}
         what = f"putting {self.label}{'@' if ':' in name else ':'}{name.partition('?')[0]}"
         response = self.host.send("PUT", self._manifest(name), self.scopes, headers, content)
-        check_status(response, 201, 200, 202, what=what).close()
+        try:
+            check_status(response, 201, 200, 202, what=what).close()
+        except ServerRefused as error:
+            # Of other algorithms it is meant as it is said.
+            if error.code == GARBLED and (":" not in name or name.startswith(DEFAULT_ALGORITHM)):
+                raise Unsettled(error.message) from error
+            raise
         told = header_digest(response)
         if told is not None and told != Digest.of(content, told.algorithm):
             raise DigestMismatch(f"{what}: {self.host.name} stored {told} instead")
@@ -233,3 +239,10 @@ class RegistryRepository(RegistrySource):
         content = to_json_bytes(document)
         self._put(content, media_types.OCI_MANIFEST, name)
         return Descriptor.of(content, media_types.OCI_MANIFEST)
+
+
+class Unsettled(NetworkError):
+    """A manifest's digest is said to be wrong, or that of what it names.
+
+    Docker's registry says so while somebody else puts a child of it again, as the link to that is empty for a moment.
+    """

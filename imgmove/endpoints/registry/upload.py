@@ -12,7 +12,7 @@ from imgmove.ports import Reader
 from imgmove.streams import BytesReader, drain
 from imgmove.wire.http import Body
 
-_GARBLED = "DIGEST_INVALID"
+GARBLED = "DIGEST_INVALID"
 
 
 class _Upload:
@@ -123,7 +123,7 @@ class BlobUpload(_Upload):
         try:
             self._session.put(self._descriptor, body)
         except ServerRefused as error:
-            if error.code != _GARBLED or self._was_garbled:
+            if error.code != GARBLED or self._was_garbled:
                 raise
             # Our own hash of what was sent is right, so something changed it on its way.
             self._was_garbled = True
