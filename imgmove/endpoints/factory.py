@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import sys
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
@@ -13,6 +13,7 @@ from imgmove.endpoints import places
 from imgmove.endpoints.hosts import Hosts
 from imgmove.endpoints.temporary import Temporary
 from imgmove.errors import ImgmoveError, Side, UsageError
+from imgmove.model.descriptor import Descriptor
 from imgmove.model.location import (
     ArchiveLocation,
     BundleLocation,
@@ -156,14 +157,18 @@ class Endpoints:
         what = "the pipe's" if isinstance(location, PipeLocation) else f"{location}'s"
         return ArchiveLocation("archive", self._temporary.file(self._stream(location), what))
 
-    def thinned(self, location: EngineLocation, save: ThinSave, layers: Collection[SavedLayer]) -> None:
-        """Opens an engine's image without layers that nobody is going to read; it is the source from then on."""
+    def thinned(self, location: EngineLocation, save: ThinSave, held: Mapping[SavedLayer, Descriptor]) -> None:
+        """Opens an engine's image without layers that nobody is going to read; it is the source from then on.
+
+        Args:
+            held: what the destination has for each of them.
+        """
         from imgmove.endpoints.archive import open_archive
         from imgmove.wire import codec
 
-        with closing(save.without(layers)) as stream:
+        with closing(save.without(held)) as stream:
             path = self._temporary.file(codec.decompressing(stream, "gzip"), f"{location}'s")
-        left_out = frozenset(layer.diff_id for layer in layers)
+        left_out = {layer.diff_id: blob.size if blob.digest == layer.diff_id else 0 for layer, blob in held.items()}
         self._once(("source", str(location)), lambda: open_archive(self._files, path, left_out))
 
     def container(self, location: EngineLocation) -> Reader:

@@ -134,6 +134,20 @@ def test_a_line_that_breaks_for_good_leaves_nothing(
     assert engine.diff_ids("app:1") == diff_ids_of(layers)
 
 
+def test_a_layout_is_sent_only_what_it_lacks(
+    engine: RealEngine, edge: Edge, connect: Connect, layout: str, session: imgmove.Session, tmp_path: Path
+) -> None:
+    store = f"oci:{tmp_path / 'store'}"
+    for version in (1, 2):
+        copied(session, f"{layout}:app:{version}", engine.at(f"app:{version}"))
+        edge.link.bytes = 0
+        copied(connect(edge), edge.at(engine, f"app:{version}"), f"{store}:app:{version}")
+    assert 1_000_000 < edge.link.bytes < allowed(1_000_000)
+    out = imgmove.inspect(f"{store}:app:2", session=session)
+    assert out.config["rootfs"] == imgmove.inspect(f"{layout}:app:2", session=session).config["rootfs"]
+    imgmove.verify(f"{store}:app:2", session=session)
+
+
 @pytest.mark.parametrize("engine", ["docker26_containerd", "podman4"], indirect=True)
 def test_a_save_without_held_layers_is_cut(
     engine: RealEngine,

@@ -9,9 +9,10 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from io import RawIOBase
+from types import MappingProxyType
 from typing import Protocol
 
 from imgmove.endpoints.archive import docker_format
@@ -31,6 +32,7 @@ from imgmove.streams import BLOCK
 from imgmove.wire import codec
 from imgmove.wire.files import LocalFiles
 
+_NONE: Mapping[Digest, int] = MappingProxyType({})
 _ROOM = "TMPDIR names the folder for it"
 _NO_BOMB = 1 << 30
 """Bytes that any compressed archive may unpack to."""
@@ -68,13 +70,14 @@ class Archive(LayoutReader):
             self._temporary = ""
 
 
-def open_archive(files: Files, path: str, left_out: Collection[Digest] = ()) -> Archive:
+def open_archive(files: Files, path: str, left_out: Mapping[Digest, int] = _NONE) -> Archive:
     """Opens an archive of any format and compression.
 
     One that is compressed as a whole can't be read in place, so it is unpacked into a temporary file first.
 
     Args:
-        left_out: diffIDs of layers that it is known to lack, as nobody is going to read them.
+        left_out: diffIDs of layers that it is known to lack, as nobody is going to read them, and their sizes; 0 for one
+            that is going to be taken in another compression.
 
     Raises:
         NotFound: there is none.
@@ -98,7 +101,7 @@ def looks_like_archive(files: Files, path: str) -> bool:
     return is_tar(start) or codec.sniff(start) != "none"
 
 
-def _opened(files: Files, path: str, label: str, temporary: str, left_out: Collection[Digest]) -> Archive:
+def _opened(files: Files, path: str, label: str, temporary: str, left_out: Mapping[Digest, int]) -> Archive:
     found = index_members(files, path, label)
     members = found.regions
     contents: dict[str, Content] = dict(members)
@@ -155,7 +158,7 @@ class _Members:
     """Content that lies in the file."""
 
     def __init__(
-        self, inside: MemberFiles, members: Mapping[str, Region], label: str, left_out: Collection[Digest]
+        self, inside: MemberFiles, members: Mapping[str, Region], label: str, left_out: Mapping[Digest, int]
     ) -> None:
         self._inside = inside
         self._members = members
@@ -173,7 +176,7 @@ class _Members:
     def layer(self, name: str, diff_id: Digest) -> tuple[Descriptor, Content | None]:
         """A plain layer is named by its diffID; a compressed one has to be hashed."""
         if diff_id in self._left_out:
-            return Descriptor(media_types.OCI_LAYER, diff_id, 0), None
+            return Descriptor(media_types.OCI_LAYER, diff_id, self._left_out[diff_id]), None
         region = self._region(name)
         compression = codec.sniff(self._inside.read_at(name, 0, TAR_BLOCK))
         if compression == "none":
