@@ -24,8 +24,10 @@ from imgmove.ports import Machine
 
 # A pipe alone would tell gzip's status: the first word is that of a save that failed, else of tar. Zeros stand for what such
 # a save owes, as GNU tar 1.34 looks forever for the rest of a member that it leaves out.
+# What follows the archive's end is taken too: a save whose last zeros nobody reads is ended by that.
 _PIPE = (
-    "{{ {{ {{ {{ {{ {save} || {{ echo $? >&3; cat /dev/zero; }}; }} | {tar}; echo $? >&3; }} | gzip >&4; }} 3>&1; }}"
+    "{{ {{ {{ {{ {{ {save} || {{ echo $? >&3; cat /dev/zero; }}; }}"
+    " | {{ {tar}; echo $? >&3; head -c 1048576 >/dev/null; }}; }} | gzip >&4; }} 3>&1; }}"
     " | {{ read -r status; exit $status; }}; }} 4>&1"
 )
 

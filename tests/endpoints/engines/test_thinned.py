@@ -62,6 +62,13 @@ def test_layers_of_dockers_format_are_left_out(tmp_path: Path) -> None:
         assert (layer.digest, layer.size) == (DIFF_IDS[0], 7)
 
 
+def test_what_follows_the_end_of_a_save_is_taken(tmp_path: Path) -> None:
+    thin = save(tmp_path / "saved.tar", docker_archive() + bytes(400_000))
+    for _ in range(5):
+        with closing(thin.without(thin.layers(EngineImage(Digest.of(b"config"), DIFF_IDS))[:1])) as stream:
+            assert names_in(gzip.decompress(stream.read())) == ["two/layer.tar", "c.json", "manifest.json"]
+
+
 @pytest.mark.parametrize(
     "built", [build_image([{"a": b"1"}]), build_index("linux/arm64", "linux/amd64")], ids=["one", "index"]
 )
