@@ -9,11 +9,11 @@ from __future__ import annotations
 import contextlib
 import http.client
 import io
-import json
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from imgmove.errors import NetworkError, Truncated
+from imgmove.errors import MalformedContent, NetworkError, Truncated
+from imgmove.model.manifest import read_json
 from imgmove.ports import ByteStream
 
 _LONGEST_WORK = 3600.0
@@ -292,7 +292,7 @@ class Upload:
 def json_lines(content: bytes) -> Iterator[dict[str, Any]]:
     """The objects of a stream of JSON lines, such as engines answer with; other lines are passed over."""
     for line in content.splitlines():
-        with contextlib.suppress(ValueError):
-            value = json.loads(line)
+        with contextlib.suppress(MalformedContent):
+            value = read_json(line)
             if isinstance(value, dict):
                 yield value

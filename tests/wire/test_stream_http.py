@@ -192,6 +192,7 @@ def test_a_server_that_talks_something_else(serve: Serve) -> None:
 
 def test_json_lines() -> None:
     assert list(json_lines(b'{"a": 1}\r\nnoise\n[2]\n{"b": 2}')) == [{"a": 1}, {"b": 2}]
+    assert list(json_lines(b"[" * 100_000 + b'\n{"a": 1}')) == [{"a": 1}]
 
 
 @pytest.mark.parametrize("ask", [lambda http: http.order("/work", {}), lambda http: http.open("/much")])

@@ -6,7 +6,7 @@ So whatever goes wrong on the way leaves nothing under the names that people use
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -30,6 +30,19 @@ class EngineImage:
 
     identity: Digest
     diff_ids: tuple[Digest, ...]
+
+    @classmethod
+    def inspected(cls, identity: str, document: Mapping[str, object]) -> EngineImage:
+        """An image as docker and podman show it to who looks into it."""
+        root = document.get("RootFS")
+        layers = listed(root, "Layers") if isinstance(root, dict) else ()
+        return cls(Digest.parse(identity), tuple(map(Digest.parse, layers)))
+
+
+def listed(document: Mapping[str, object], key: str) -> Sequence[object]:
+    """What an engine lists under a key; nothing where it is no list."""
+    value = document.get(key)
+    return value if isinstance(value, list) else ()
 
 
 @dataclass(frozen=True, slots=True)

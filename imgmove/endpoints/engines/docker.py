@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import quote
 
 from imgmove.endpoints.engines.arrival import comes
-from imgmove.endpoints.engines.destination import EngineImage, Way
+from imgmove.endpoints.engines.destination import EngineImage, Way, listed
 from imgmove.endpoints.engines.removal import remove
 from imgmove.endpoints.engines.serving import served
 from imgmove.endpoints.engines.shipment import Shipment, held_below
@@ -32,12 +32,13 @@ from imgmove.model.digest import Digest
 from imgmove.model.manifest import Manifest, read_json
 from imgmove.model.platform import Platform
 from imgmove.model.reference import Reference
-from imgmove.ports import Machine
+from imgmove.ports import Machine, read_all
 from imgmove.wire.http.errors import printable
 from imgmove.wire.stream_http import AnswerReader, StreamHttp, json_lines
 
 _FIRST_WITH_ZSTD = 23
 _LARGEST_DOCUMENT = 64 << 20
+_LARGEST_ERROR = 64 << 10
 _REQUEST = re.compile(r': failed to do request: [A-Z][a-z]+ "[^"]*"')
 """What containerd tells twice, so long that the reason after it would be cut off."""
 
@@ -69,8 +70,7 @@ class Docker:
     @cached_property
     def keeps_manifests(self) -> bool:
         """Whether images lie in containerd's store."""
-        status = self._object("/info").get("DriverStatus") or []
-        return ["driver-type", "io.containerd.snapshotter.v1"] in status
+        return ["driver-type", "io.containerd.snapshotter.v1"] in listed(self._object("/info"), "DriverStatus")
 
     # --- what it holds
 
@@ -84,7 +84,7 @@ class Docker:
             document = self._object(f"/images/{quote(name)}/json")
         except NotFound:
             return None
-        return EngineImage(Digest.parse(_text(document, "Id")), _diff_ids(document))
+        return EngineImage.inspected(_text(document, "Id"), document)
 
     def is_same(self, found: EngineImage, image: Manifest) -> bool:
         """By the digest of the manifest in the newer store, of the config in the classic one."""
@@ -100,7 +100,7 @@ class Docker:
     def references(self) -> list[str]:
         """All names of images, with tags and with digests."""
         keys = ("RepoTags", "RepoDigests")
-        names = {name for entry in self._list() for key in keys for name in entry.get(key) or ()}
+        names = {str(name) for entry in self._list() for key in keys for name in listed(entry, key)}
         return sorted(name for name in names if "<none>" not in name)
 
     def _identities(self) -> list[str]:
@@ -205,7 +205,7 @@ class Docker:
     def _opened(self, path: str) -> AnswerReader:
         status, reader = self._http.open(path)
         if status != 200:
-            content = reader.read()
+            content = read_all(reader, _LARGEST_ERROR)
             reader.close()
             self._check(status, content, 200)
         return reader
@@ -251,9 +251,3 @@ class Docker:
 def _text(document: dict[str, Any], key: str) -> str:
     value = document.get(key)
     return value if isinstance(value, str) else ""
-
-
-def _diff_ids(document: dict[str, Any]) -> tuple[Digest, ...]:
-    root = document.get("RootFS")
-    layers = root.get("Layers") if isinstance(root, dict) else None
-    return tuple(Digest.parse(str(layer)) for layer in layers or ())

@@ -12,7 +12,6 @@ import shlex
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import Any
 
 from imgmove.endpoints.engines.arrival import comes
 from imgmove.endpoints.engines.commands import CommandOutput, Program
@@ -94,7 +93,8 @@ class Podman:
     def _inspected(self, *names: str) -> list[EngineImage]:
         content = self._program.ask("image", "inspect", *names)
         value = read_json(content, most=_LARGEST_DOCUMENT)
-        return [_image(item) for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+        found = [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+        return [EngineImage.inspected(f"sha256:{item.get('Id')}", item) for item in found]
 
     # --- taking images
 
@@ -207,10 +207,3 @@ def _by_diff_ids(shipment: Shipment) -> tuple[Manifest, Collection[Digest]]:
     ]
     assert shipment.image.config is not None
     return make_manifest(media_types.OCI_MANIFEST, shipment.image.config, layers), held
-
-
-def _image(document: dict[str, Any]) -> EngineImage:
-    root = document.get("RootFS")
-    layers = root.get("Layers") if isinstance(root, dict) else None
-    identity = Digest.parse(f"sha256:{document.get('Id')}")
-    return EngineImage(identity, tuple(Digest.parse(str(layer)) for layer in layers or ()))

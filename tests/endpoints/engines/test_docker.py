@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import cast
 
+import pytest
+
 from imgmove.endpoints.engines.docker import Docker
+from imgmove.errors import MalformedContent, ServerRefused
 from imgmove.model.digest import Digest
 from imgmove.model.manifest import Manifest
 from imgmove.ports import Machine
+from imgmove.streams import BytesReader
 from imgmove.wire.stream_http import StreamHttp
 from tests.images import build_image
 
@@ -30,6 +35,52 @@ class Daemon:
         identity = path.removeprefix("/images/").removesuffix("/json").replace("%3A", ":")
         diff_ids = [str(Digest.of(b"other %d" % self.images[identity]))]
         return 200, json.dumps({"Id": identity, "RootFS": {"Layers": diff_ids}}).encode()
+
+
+class Answering:
+    """Gives the same answer to whatever it is asked."""
+
+    def __init__(self, answer: object) -> None:
+        self._answer = json.dumps(answer).encode()
+
+    def ask(self, method: str, path: str) -> tuple[int, bytes]:
+        del method, path
+        return 200, self._answer
+
+    def open(self, path: str) -> tuple[int, Endless]:
+        del path
+        return 500, Endless()
+
+
+class Endless(BytesReader):
+    """Never stops; nobody may ask for all of it."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        assert size is not None
+        assert 0 <= size < 1 << 20
+        return b"x" * size
+
+
+@pytest.mark.parametrize("odd", [True, 7, "text", [[1], {"a": 1}, None, 5], {"a": 1}])
+def test_answers_of_other_shapes_are_no_reason_to_fail_otherwise_than_as_ever(odd: object) -> None:
+    image = build_image(LAYERS).nodes[-1]
+    assert isinstance(image, Manifest)
+    entry = {"Id": odd, "RepoTags": odd, "RepoDigests": odd, "RootFS": {"Layers": odd}, "DriverStatus": odd}
+    for answer in (odd, entry, [entry], {**entry, "Id": str(image.descriptor.digest)}, {**entry, "RootFS": odd}):
+        docker = Docker(cast("StreamHttp", Answering(answer)), cast("Machine", None), "docker")
+        assert all(isinstance(name, str) for name in docker.references())
+        with contextlib.suppress(MalformedContent):
+            assert not docker.keeps_manifests
+        with contextlib.suppress(MalformedContent):
+            docker.find("x")
+        with contextlib.suppress(MalformedContent):
+            docker.held(image, [layer.digest for layer in image.layers])
+
+
+def test_what_an_error_says_is_read_no_further_than_anybody_would() -> None:
+    docker = Docker(cast("StreamHttp", Answering({})), cast("Machine", None), "docker")
+    with pytest.raises(ServerRefused, match=r"x{300}…$"):
+        docker.save(["app"])
 
 
 def test_what_an_image_holds_is_asked_once() -> None:
