@@ -9,7 +9,7 @@ from datetime import datetime
 
 from imgmove.engine.budget import Budget
 from imgmove.errors import ImgmoveError, UsageError
-from imgmove.mirror.config import Mirror, MirrorFile
+from imgmove.mirror.config import Mirror, MirrorFile, Pattern
 from imgmove.mirror.executor import Executor
 from imgmove.mirror.hooks import Hooks
 from imgmove.mirror.limits import Gate
@@ -100,6 +100,14 @@ def _sides(file: MirrorFile) -> tuple[set[str], set[str]]:
     return reading, writing
 
 
+def _slips(listing: Listing, source: RegistryLocation) -> Iterator[str]:
+    """What may be a slip in the rules of a mirror, as nothing comes of it."""
+    if listing.absent:
+        yield f"{source.reference.name} has no tag {', '.join(listing.absent)}, as include names"
+    elif not listing.items and not listing.misnamed:
+        yield f"none of the tags of {source.reference.name} is chosen"
+
+
 class Pass:
     """One pass. `report` grows while it runs, so that it tells what was done even when the pass is ended.
 
@@ -181,6 +189,9 @@ class Pass:
             assert listing.destination is not None
             summary.repositories += 1
             summary.tags += len(listing.items)
+            # Of many repositories that a pattern fits, some may well have nothing to choose.
+            if not isinstance(listing.mirror.source, Pattern):
+                summary.notes += _slips(listing, listing.source)
             yield from self._works_of(listing, listing.source)
 
     def _works_of(self, listing: Listing, source: RegistryLocation) -> Iterator[Work]:

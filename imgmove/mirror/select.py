@@ -29,6 +29,7 @@ class Selection:
         semver: has to hold the tag's version.
         variants: globs for the variant, of which one has to fit; ``""`` is the plain one.
         latest: how many of the highest versions are kept, of each variant by itself.
+        named: the tags among ``include``.
     """
 
     include: tuple[str, ...] = ()
@@ -37,10 +38,10 @@ class Selection:
     semver: Range | None = None
     variants: tuple[str, ...] = ()
     latest: int | None = None
-    _named: frozenset[str] = field(init=False, repr=False, default=frozenset())
+    named: frozenset[str] = field(init=False, repr=False, default=frozenset())
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_named", frozenset(glob for glob in self.include if not _WILD.search(glob)))
+        object.__setattr__(self, "named", frozenset(glob for glob in self.include if not _WILD.search(glob)))
 
     def judge(self, tags: Iterable[str]) -> Mapping[str, str]:
         """Says of each tag why it is left out; nothing for those that are taken. The tags' order is kept."""
@@ -49,7 +50,7 @@ class Selection:
         for tag in tags:
             version = Version.parse(tag)
             reason = self._why_refused(tag, version)
-            if not reason and self.latest is not None and tag not in self._named:
+            if not reason and self.latest is not None and tag not in self.named:
                 if version is None:
                     reason = "it names no version"
                 else:
@@ -62,7 +63,7 @@ class Selection:
     def _why_refused(self, tag: str, version: Version | None) -> str:
         if is_digest_tag(tag):
             return "it belongs to another image"
-        if tag not in self._named and (reason := self._why_not_passed(tag, version)):
+        if tag not in self.named and (reason := self._why_not_passed(tag, version)):
             return reason
         fitting = next((glob for glob in self.exclude if fnmatchcase(tag, glob)), None)
         return "" if fitting is None else f"{fitting} is excluded"

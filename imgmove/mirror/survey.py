@@ -31,6 +31,7 @@ class Listing:
         items: the images that were chosen.
         verdicts: why each other tag was not, by its name at the destination, where tags may be pruned.
         misnamed: tags whose new names are none, with the reason.
+        absent: tags that the file names, and that are not there.
         error: why the list could not be read.
     """
 
@@ -40,6 +41,7 @@ class Listing:
     items: list[Item] = field(default_factory=list)
     verdicts: Mapping[str, str] = field(default_factory=dict)
     misnamed: list[tuple[str, ImgmoveError]] = field(default_factory=list)
+    absent: Sequence[str] = ()
     error: ImgmoveError | None = None
 
 
@@ -156,6 +158,7 @@ class Survey:
                 raise UsageError(f"{repository}:{other} and :{tag} would both become {placed(destination, name)}")
             listing.items.append(Item(tag, name))
         listing.verdicts = verdicts
+        listing.absent = sorted(mirror.selection.named.difference(tags))
 
 
 def destination_for(mirror: Mirror, repository: str) -> RegistryLocation | LayoutLocation:

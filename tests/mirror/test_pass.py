@@ -144,6 +144,24 @@ def test_more_tags_than_anybody_has(registry_factory: Factory, settings: Setting
     assert report.mirrors[0].notes == ["nothing was pruned, because not every source could be listed"]
 
 
+def test_rules_of_which_nothing_comes(registry_factory: Factory, settings: Settings, tmp_path: Path) -> None:
+    source = registry_factory()
+    source.put_image("app", "1.0", "latest")
+    place = f"{source.host}/app"
+
+    def notes(rules: str, repository: str = "app") -> list[str]:
+        config = write(
+            tmp_path, f"source: '{source.host}/{repository}', destination: {tmp_path}/out, tags: {{{rules}}}"
+        )
+        report = imgmove.run_mirror(config, imgmove.MirrorOptions(dry_run=True), settings=settings)
+        return report.mirrors[0].notes
+
+    assert notes("include: ['1.*', latest]") == []
+    assert notes("include: ['1.*', lates, stable]") == [f"{place} has no tag lates, stable, as include names"]
+    assert notes("semver: '>=2'") == [f"none of the tags of {place} is chosen"]
+    assert notes("semver: '>=2'", "*") == [], "of some that a pattern fits, nothing may be wanted"
+
+
 def test_a_source_is_never_its_own_mirror(registry_factory: Factory, settings: Settings, tmp_path: Path) -> None:
     source = registry_factory()
     source.put_image("team/app", "1", "2")
