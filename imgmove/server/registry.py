@@ -71,11 +71,24 @@ class Registry:
             if handler is None:
                 allowed = {"Allow": ", ".join(route.methods)}
                 raise Refusal(405, "UNSUPPORTED", f"{request.method} is not for this path", allowed)
+            _check_origin(request)
             arguments = found.groupdict()
             if "name" in arguments:
                 check_name(arguments["name"])
             return handler(request, **arguments)
         raise Refusal(404, "UNSUPPORTED", "the registry has no such path")
+
+
+def _check_origin(request: Request) -> None:
+    """Changes nothing for a page of another site: a browser sends some of its requests without asking us first.
+
+    Raises:
+        Refusal: 403, the request comes from such a page (Fetch standard, *CORS-safelisted method*).
+    """
+    origin = request.headers.get("origin")
+    is_harmless = origin is None or request.method in ("GET", "HEAD")
+    if not is_harmless and str(origin).partition("://")[2] != request.headers.get("host"):
+        raise Refusal(403, "DENIED", "a page of another site may change nothing here")
 
 
 def _routes(
