@@ -46,6 +46,18 @@ def test_post_alone(registry: RegistryServer, algorithm: str) -> None:
     assert held(registry, digest) == CONTENT
 
 
+def test_a_page_of_another_site_changes_nothing(registry: RegistryServer) -> None:
+    """What a browser lets any page do without asking the server first."""
+    digest = Digest.of(b"hello")
+    place = f"/v2/team/app/blobs/uploads/?digest={digest}"
+    for origin in ("https://evil.example.com", "null", "http://[", "", f"http://{registry.host}.evil.example.com"):
+        told = call(registry, "POST", place, b"hello", {"Content-Type": "text/plain", "Origin": origin})
+        assert (told.status, told.code) == (403, "DENIED")
+        assert call(registry, "GET", "/v2/", headers={"Origin": origin}).status == 200
+    assert held(registry, digest) is None
+    assert call(registry, "POST", place, b"hello", {"Origin": f"http://{registry.host}"}).status == 201
+
+
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_in_chunks(registry: RegistryServer, algorithm: str) -> None:
     digest = Digest.of(CONTENT, algorithm)
