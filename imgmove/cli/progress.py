@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 _MOST_ROWS = 5
 _SMALLEST_ROW = 1 << 20
 _FIRST_LINE = 3.0
+_LONGEST_SPAN = 48 * 3600
 _EVERY = 5.0
 
 
@@ -90,7 +91,17 @@ class Lines(Progress):
             return f"{size(self.moved)} moved, {size(rate)}/s"
         percent = min(100, 100 * self.moved // self.total)
         said = f"{percent} % of {about}{size(self.total)}, {size(rate)}/s, {counted(self.blobs_left, 'blob')} to go"
-        return f"{said}, about {max(0, self.total - self.moved) / rate:.0f} s left" if rate else said
+        left = _span(max(0, self.total - self.moved) / rate) if rate else ""
+        return f"{said}, about {left} left" if left else said
+
+
+def _span(seconds: float) -> str:
+    """A time as people tell it; nothing for one of days, which only a connection that has just begun again foretells."""
+    if seconds >= _LONGEST_SPAN:
+        return ""
+    if seconds >= 2 * 3600:
+        return f"{seconds / 3600:.0f} h"
+    return f"{seconds / 60:.0f} min" if seconds >= 2 * 60 else f"{seconds:.0f} s"
 
 
 class Bars(Progress):

@@ -63,6 +63,21 @@ def test_what_is_quick_needs_no_line(monkeypatch: pytest.MonkeyPatch, capfd: pyt
     assert capfd.readouterr().err == "imgmove: something good to know\n"
 
 
+@pytest.mark.parametrize(
+    ("mib", "left"),
+    [(1, ", about 16 s left"), (40, ", about 13 min left"), (1000, ", about 6 h left"), (10_000, "")],
+)
+def test_how_long_it_will_take(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], mib: int, left: str
+) -> None:
+    clock = Clock(monkeypatch)
+    lines = Lines(Messages())
+    lines.on(PlanMade(1, mib * MIB, 0, is_exact=True))
+    clock.now += 4
+    lines.on(BytesMoved("a", MIB // 5))
+    assert capfd.readouterr().err.endswith(f"1 blob to go{left}\n")
+
+
 def test_bytes_that_come_again_are_taken_back(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
