@@ -21,6 +21,7 @@ from imgmove.model.location import (
 )
 from imgmove.ports import Files
 
+_FOR_ROOTFS = "imgmove import takes root file systems"
 _FOREIGN_SUFFIX = re.compile(r"\.tar\.(?!gz$|zst$)\w+$|\.(?:txz|tbz2?|tzst|zip)$")
 
 
@@ -53,7 +54,9 @@ def _seen(path: str, files: Files) -> Location:
     if os.path.isdir(path):
         if looks_like_layout(files, path):
             return LayoutLocation(path)
-        raise UsageError(f"{path} is a folder, but not an OCI layout")
+        is_of_skopeo = {"version", "manifest.json"} <= set(files.list(path))
+        hint = f"skopeo copy dir:{path} oci:DIR makes one of it" if is_of_skopeo else _FOR_ROOTFS
+        raise UsageError(f"{path} is a folder, but not an OCI layout", hint=hint)
     if is_bundle(files, path):
         return BundleLocation(path)
     if looks_like_archive(files, path):

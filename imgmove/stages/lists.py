@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from imgmove.errors import ImgmoveError, UsageError
 from imgmove.model.location import Location, PipeLocation, RegistryLocation, RegistryPrefix
 from imgmove.model.location_grammar import parse_location
 from imgmove.model.reference import check_host
-from imgmove.ports import ImageLister, TagLister
+from imgmove.ports import ImageLister, NamedImage, Note, TagLister
 from imgmove.stages.session import Session
 
 
@@ -22,17 +24,26 @@ def tags(session: Session, location: Location) -> list[str]:
     location = session.endpoints.looked_up(location)
     if isinstance(location, PipeLocation):
         location = session.endpoints.spooled(location)
-    source = session.endpoints.source(location)
     try:
+        source = session.endpoints.source(location)
         if isinstance(source, TagLister):
             found = session.run.persist(f"listing {location}", lambda: list(source.tags()))
         elif isinstance(source, ImageLister):
-            found = [name for image in source.images() for name in image.names]
+            images = source.images()
+            found = [name for image in images for name in image.names]
+            _tell_nameless(session, location, [image for image in images if not image.names])
         else:
             raise UsageError(f"{location} has no list of names")
     except ImgmoveError as error:
         raise error.on("source") from error.__cause__
     return sorted(dict.fromkeys(found))
+
+
+def _tell_nameless(session: Session, location: Location, images: Sequence[NamedImage]) -> None:
+    if images:
+        what = "1 image has no name" if len(images) == 1 else f"{len(images)} images have no name"
+        note = f"{location}: {what}, and can be had by its digest, such as {images[0].descriptor.digest}"
+        session.run.observer.on(Note(note))
 
 
 def repos(session: Session, place: str) -> list[str]:

@@ -22,7 +22,7 @@ from imgmove.model.digest import Digest
 from imgmove.model.manifest import make_manifest
 from imgmove.wire.files import LocalFiles
 from tests.cli.conftest import Ran, Run
-from tests.images import build_image, build_index, put_blob
+from tests.images import build_artifact, build_image, build_index, put_blob
 from tests.quirks import Quirks, RegistryServer, TokenAuth
 
 Factory = Callable[..., RegistryServer]
@@ -95,6 +95,19 @@ def test_what_keeps_an_archive_from_being_written_is_told_once(imgmove: Run, reg
 def test_a_registry_has_repositories_not_tags(imgmove: Run) -> None:
     one_line(imgmove("tags", "localhost:5000"), 2, "imgmove repos localhost:5000 lists")
     one_line(imgmove("tags", "alpine:3"), 2, "the repository is docker.io/library/alpine")
+
+
+def test_names_of_images_that_have_none(imgmove: Run, layout: Path, tmp_path: Path) -> None:
+    signature = build_artifact(build_image([{"file": b"signed"}]).root)
+    signature.put(Layout.writable(LocalFiles(), str(layout)))
+    ran = imgmove("tags", f"oci:{layout}")
+    assert (ran.status, ran.stdout, ran.stderr) == (0, "app:1\n", ""), "a signature is no image"
+    image = build_image()
+    image.put(Layout.writable(LocalFiles(), str(tmp_path / "bare")))
+    ran = imgmove("tags", "oci:bare")
+    said = f"imgmove: oci:bare: 1 image has no name, and can be had by its digest, such as {image.root.digest}\n"
+    assert (ran.status, ran.stdout, ran.stderr) == (0, "", said)
+    one_line(imgmove("tags", "oci:gone"), 5, "source: gone: no such folder")
 
 
 def test_no_such_host(imgmove: Run, layout: Path) -> None:
@@ -401,7 +414,10 @@ def test_files_that_are_no_archives(imgmove: Run, tmp_path: Path) -> None:
     one_line(imgmove("copy", "./none.tar", "oci:out"), 5, "no such file")
     one_line(imgmove("copy", "docker-archive:none.tar", "oci:out"), 5, "no such file")
     (tmp_path / "folder").mkdir()
-    one_line(imgmove("copy", "./folder", "oci:out"), 2, "not an OCI layout")
+    one_line(imgmove("copy", "./folder", "oci:out"), 2, "not an OCI layout (imgmove import takes root file systems)")
+    for name in ("version", "manifest.json"):
+        (tmp_path / "folder" / name).touch()
+    one_line(imgmove("copy", "./folder", "oci:out"), 2, "(skopeo copy dir:./folder oci:DIR makes one of it)")
     tar_file(tmp_path / "blank.tar", {"manifest.json": b"[{}]"})
     one_line(imgmove("copy", "./blank.tar", "oci:out"), 4, "no config")
 
