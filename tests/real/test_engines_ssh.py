@@ -22,7 +22,6 @@ from tests.real.edge import Connect, Edge, behind_link
 from tests.real.engine_fixtures import ADDED, BASE, Listener, allowed, copied, diff_ids_of
 from tests.real.engines import RealEngine
 from tests.real.fixtures import RealRegistry
-from tests.real.programs import SAYS
 from tests.real.sshd import RealSshd, run_sshd
 
 pytestmark = [pytest.mark.real, pytest.mark.xdist_group("engines")]
@@ -36,7 +35,6 @@ def test_only_the_new_layer_is_sent(
     copied(connect(edge), f"{layout}:app:2", edge.at(engine, "app:2"))
     assert 1_000_000 < edge.link.bytes < allowed(1_000_000)
     assert engine.diff_ids("app:2") == diff_ids_of([BASE, ADDED])
-    assert engine.hello("app:2") == SAYS
     edge.link.bytes = 0
     report = copied(connect(edge), f"{layout}:app:2", edge.at(engine, "app:2"))
     assert report.images[0].status == "present"
