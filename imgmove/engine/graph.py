@@ -29,25 +29,51 @@ _MOST_LOOKED_THROUGH = 1000
 MOST_MANIFEST_BYTES = 8 << 20
 """Of all manifests of one image together, referrers too. Real ones take a hundredth of it; all are held in memory."""
 
+MOST_TOGETHER_BYTES = 32 << 20
+"""Of the manifests of all images in one plan, as far as an image has more of them than `MODEST_BYTES`."""
 
-class ManifestAllowance:
-    """How much the manifests of one image may still weigh; for many threads."""
+MODEST_BYTES = 1 << 20
+"""What an image may have however many others there are; real ones have less."""
+
+
+class ManifestsTogether:
+    """What the manifests weigh that are held at one time, of one image or many; for many threads."""
 
     def __init__(self) -> None:
-        self._left = MOST_MANIFEST_BYTES
-        self._lock = threading.Lock()
+        self.taken = 0
+        self.lock = threading.Lock()
+
+
+class ManifestAllowance:
+    """How much the manifests of one image may weigh; for many threads.
+
+    Args:
+        together: what all images weigh that are held with this one.
+    """
+
+    def __init__(self, together: ManifestsTogether | None = None) -> None:
+        self._together = together or ManifestsTogether()
+        self._taken = 0
 
     def spend(self, descriptor: Descriptor) -> None:
         """Takes off a manifest that is about to be read, whose size reading it will prove.
 
         Raises:
-            MalformedContent: it would be too much.
+            MalformedContent: it would be too much. Images of ordinary sizes never hear that because of others.
         """
-        with self._lock:
-            self._left -= descriptor.size
-            is_overspent = self._left < 0
-        if is_overspent:
+        together = self._together
+        with together.lock:
+            self._taken += descriptor.size
+            together.taken += descriptor.size
+            is_too_much = self._taken > MOST_MANIFEST_BYTES
+            is_one_too_many = together.taken > MOST_TOGETHER_BYTES and self._taken > MODEST_BYTES
+        if is_too_much:
             raise MalformedContent(f"the manifests of one image are over the limit of {MOST_MANIFEST_BYTES} bytes")
+        if is_one_too_many:
+            raise MalformedContent(
+                f"the manifests of all images together are over the limit of {MOST_TOGETHER_BYTES} bytes",
+                hint="move fewer of them at a time",
+            )
 
 
 @dataclass(frozen=True, slots=True)

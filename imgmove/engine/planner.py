@@ -10,7 +10,16 @@ from typing import TypeVar
 from imgmove.engine.assemble import assemble
 from imgmove.engine.choose import check_platform, choose_one, choose_several, flattened
 from imgmove.engine.convert import Conversions, Recipe, is_convertible
-from imgmove.engine.graph import DEEPEST_INDEX, MOST_REFERRERS, holds, read_content, read_node, resolved
+from imgmove.engine.graph import (
+    DEEPEST_INDEX,
+    MOST_REFERRERS,
+    ManifestAllowance,
+    ManifestsTogether,
+    holds,
+    read_content,
+    read_node,
+    resolved,
+)
 from imgmove.engine.plan import Choice, Move, Plan
 from imgmove.engine.pool import Pool, TaskGroup
 from imgmove.engine.survey import BlobKey, BlobStatus, Findings, Survey, blob_key, is_made_up
@@ -68,7 +77,8 @@ class _Planner:
         self._reading: dict[Digest, threading.Lock] = {}
 
     def plan(self, moves: Sequence[Move]) -> Plan:
-        surveys = [Survey(move) for move in moves]
+        together = ManifestsTogether()
+        surveys = [Survey(move, ManifestAllowance(together)) for move in moves]
         for survey in surveys:
             self._begin(survey)
         self._group.wait()

@@ -21,6 +21,7 @@ class Survey:
     """What is found out about one move while its tasks run."""
 
     move: Move
+    allowance: ManifestAllowance
     root: Descriptor | None = None
     found: dict[str, Descriptor | None] = field(default_factory=dict)
     questions: int = 0
@@ -29,7 +30,6 @@ class Survey:
     subjects: dict[Digest, set[Digest]] = field(default_factory=dict)
     visited: set[Digest] = field(default_factory=set)
     notes: list[str] = field(default_factory=list)
-    allowance: ManifestAllowance = field(default_factory=ManifestAllowance)
     error: BaseException | None = None
 
     def fail(self, error: BaseException) -> None:
