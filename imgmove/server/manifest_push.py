@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 from collections.abc import Sequence
 
 from imgmove.errors import MalformedContent
@@ -14,6 +16,10 @@ from imgmove.server.grammar import is_digest, is_tag, parse_digest
 from imgmove.server.repositories import Repositories, writable_repository
 from imgmove.server.rules import Rules
 
+_ORDINARY = 256 << 10
+_MOST_LARGE = 2
+"""Manifests over `_ORDINARY` bytes that are taken in at a time: reading one takes several times its size in memory."""
+
 
 class ManifestPush:
     """PUT of manifests, by tag or digest."""
@@ -21,11 +27,19 @@ class ManifestPush:
     def __init__(self, repositories: Repositories, rules: Rules) -> None:
         self._repositories = repositories
         self._rules = rules
+        self._turns = threading.BoundedSemaphore(_MOST_LARGE)
 
     def put(self, request: Request, name: str, reference: str) -> Response:
         """Stores a manifest as it is, once its children are here and its digest is the one that was named."""
         destination = writable_repository(self._repositories, name)
         tags = _tags(request, reference)
+        size = request.body.size
+        with contextlib.nullcontext() if size is not None and size <= _ORDINARY else self._turns:
+            return self._put(request, name, reference, destination, tags)
+
+    def _put(
+        self, request: Request, name: str, reference: str, destination: Destination, tags: Sequence[str]
+    ) -> Response:
         content = self._content(request)
         node = _parse(content, request.headers.get("content-type", ""))
         digest = parse_digest(reference) if is_digest(reference) else Digest.of(content)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from imgmove.model import media_types
 from imgmove.model.descriptor import Descriptor
 from imgmove.model.digest import Digest
-from imgmove.model.manifest import make_index, make_manifest
-from imgmove.server import Rules
+from imgmove.model.manifest import Node, make_index, make_manifest
+from imgmove.server import Rules, manifest_push
 from tests.quirks import RegistryServer
 from tests.server.client import Answer, call
 
@@ -42,6 +44,30 @@ def test_by_tag(registry: RegistryServer) -> None:
     assert answer.headers["Docker-Content-Digest"] == str(digest)
     for reference in ("1.0", str(digest)):
         assert call(registry, "GET", f"/v2/team/app/manifests/{reference}").body == content
+
+
+def test_large_ones_are_taken_in_turns(registry: RegistryServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = manifest(registry, annotations={"a": "x" * (1 << 20)})
+    at_once, lock, is_crowded = 0, threading.Lock(), threading.Event()
+    parse = manifest_push._parse
+
+    def parsed(content: bytes, told: str) -> Node:
+        nonlocal at_once
+        with lock:
+            at_once += 1
+            if at_once > 2:
+                is_crowded.set()
+        is_crowded.wait(0.05)
+        node = parse(content, told)
+        with lock:
+            at_once -= 1
+        return node
+
+    monkeypatch.setattr(manifest_push, "_parse", parsed)
+    with ThreadPoolExecutor(6) as pool:
+        answers = list(pool.map(lambda number: put(registry, f"t{number}", content), range(6)))
+    assert {answer.status for answer in answers} == {201}
+    assert not is_crowded.is_set()
 
 
 @pytest.mark.parametrize("algorithm", ["sha256", "sha512"])
