@@ -139,6 +139,12 @@ def test_answers_that_are_none(client: HttpClient, answer: bytes) -> None:
 
 # urllib3 leaves the socket of a handshake that failed to the garbage collector.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_chunk_of_less_than_nothing(client: HttpClient) -> None:
+    answer = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-5\r\nhello\r\n0\r\n\r\n"
+    with answering(answer) as (host, _), pytest.raises(NetworkError, match="the connection to .* broke"):
+        everything(client.request("GET", f"http://{host}/"))
+
+
 def test_tls_errors_say_what_to_do(client: HttpClient) -> None:
     authority = trustme.CA()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

@@ -66,7 +66,11 @@ class Response:
             NetworkError: the connection broke, or ended before ``Content-Length``.
         """
         with translated(self.url):
-            data: bytes = self._raw.read(None if size < 0 else size, decode_content=False)
+            try:
+                data: bytes = self._raw.read(None if size < 0 else size, decode_content=False)
+            except ValueError as error:
+                # Such as a chunk of less than nothing, which the standard library takes for a size.
+                raise ConnectionError from error
         if self._left is not None:
             self._left -= len(data)
             if self._left > 0 and (size < 0 or (size and not data)):
