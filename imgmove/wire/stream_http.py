@@ -253,7 +253,9 @@ class Upload:
             BrokenPipeError: the server stopped listening; `finish` may tell why.
         """
         if data:
-            self._send(self._waiting)
+            # Nothing at first, which a server that has hung up would refuse all the same.
+            if self._waiting:
+                self._send(self._waiting)
             self._waiting = b"%x\r\n%b\r\n" % (len(data), data)
 
     def flush(self) -> None:
