@@ -37,6 +37,7 @@ DOORS = {
     "zstandard": "wire/codec",
     "bcrypt": "wire/passwords",
     "cryptography": "wire/signing",
+    "invoke": "wire/ssh",
     "paramiko": "wire/ssh",
     "msgspec": "mirror/schema",
     "jinja2": "mirror/page",

@@ -15,6 +15,7 @@ from typing import Any
 from imgmove.errors import ConfigError, LocalError, UsageError
 from imgmove.model.location import SshHost
 from imgmove.model.ssh import SshAccess, SshTarget
+from imgmove.wire.ssh.late import import_paramiko
 
 _KEYWORD = re.compile(r"\s*(\w+)(?:\s*=\s*|\s+)(.*)")
 _HERE = "imgmovehere"
@@ -214,6 +215,7 @@ class _Lines:
 
 
 def _lookup(lines: list[str], host: str) -> Mapping[str, Any]:
+    import_paramiko()
     import paramiko
 
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -145,6 +146,22 @@ def test_jumps_are_hosts() -> None:
     for text in ("", "-oProxyCommand=x", "a:b:c", "a b:c", "a;id", "u$(id)@a"):
         with pytest.raises(ConfigError):
             parse_jump(text)
+
+
+_QUICKLY = """
+import sys
+from imgmove.wire.ssh.late import import_paramiko
+import_paramiko()
+import paramiko
+assert "invoke" not in sys.modules
+found = paramiko.SSHConfig.from_text("Match exec 'test 1 = 1'\\n User yes\\nMatch exec 'test 1 = 2'\\n Port 1").lookup("h")
+assert found == {"hostname": "h", "user": "yes"}, found
+assert "invoke" in sys.modules
+"""
+
+
+def test_what_runs_programs_is_imported_when_some_are_run() -> None:
+    subprocess.run([sys.executable, "-c", _QUICKLY], check=True)
 
 
 def test_a_host_through_itself_is_refused(access: SshAccess) -> None:
