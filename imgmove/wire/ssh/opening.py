@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from imgmove.errors import NetworkError
 from imgmove.model.ssh import SshTarget
-from imgmove.wire.ssh.buffers import BufferedSocket
 from imgmove.wire.ssh.errors import printable, translated
 from imgmove.wire.ssh.hosts import HostKey, KnownHosts
 from imgmove.wire.ssh.keys import Proof
@@ -62,7 +61,7 @@ def open_transport(dialing: Dialing) -> paramiko.Transport:
         AccessDenied: the host is not known or not the one it was, or it doesn't let us in.
         NetworkError: it can't be reached.
     """
-    from imgmove.wire.ssh.packets import Connection, Packets
+    from imgmove.wire.ssh.packets import Connection
 
     # It would tell every broken connection to stderr, with a traceback.
     logging.getLogger("paramiko").addHandler(logging.NullHandler())
@@ -70,8 +69,7 @@ def open_transport(dialing: Dialing) -> paramiko.Transport:
     known = KnownHosts(target)
     with translated(target.name):
         dialed = dialing.dial()
-        buffered: Any = BufferedSocket(dialed)
-        transport = Connection(buffered, default_window_size=WINDOW, packetizer_class=Packets)
+        transport = Connection(dialed, WINDOW)
         try:
             _prefer(transport, known.kinds)
             transport.banner_timeout = transport.handshake_timeout = target.connect_timeout

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import paramiko
@@ -29,7 +29,12 @@ _LARGEST = 256 << 10
 
 
 class Connection(paramiko.Transport):
-    """paramiko's transport, which hands on a channel's content without a copy."""
+    """paramiko's transport, whose channels get their content without a copy, and mostly right when it is read.
+
+    Args:
+        dialed: the socket, or what stands in for it.
+        window: bytes that a host may send on one channel before we took any of them.
+    """
 
     _channel_handler_table: ClassVar[Mapping[int, Any]] = {
         **vars(paramiko.Transport)["_channel_handler_table"],
@@ -37,9 +42,26 @@ class Connection(paramiko.Transport):
         MSG_CHANNEL_WINDOW_ADJUST: widen,
     }
 
+    def __init__(self, dialed: Any, window: int) -> None:
+        buffered: Any = BufferedSocket(dialed)
+        super().__init__(buffered, default_window_size=window, packetizer_class=Packets)
+        packets: Any = self.packetizer
+        packets.deliver = self._delivered
+
+    def _delivered(self, message: Content) -> bool:
+        """Gives content to its channel; False when there is no such channel."""
+        channel = self._channels.get(message.get_int())  # type: ignore[attr-defined]
+        if channel is not None:
+            feed(channel, message)
+        return channel is not None
+
 
 class Packets(Packetizer):
-    """What a transport hands its messages to. One thread reads, several write."""
+    """What a transport hands its messages to. One thread reads, several write.
+
+    Attributes:
+        deliver: given content at once; what it does not take is read as other messages are.
+    """
 
     REKEY_BYTES = 64 << 30
     """Bytes after which we ask for new keys (RFC 4344, 3.2). paramiko does it at 512 MiB, and waits for itself for ever
@@ -54,6 +76,7 @@ class Packets(Packetizer):
         # Used again and again: making new ones costs more than to encrypt what goes into them.
         self._plain = self._sealed = memoryview(b"")
         self._arrived = 0
+        self.deliver: Callable[[Content], bool] = lambda _: False
 
     def set_inbound_cipher(self, *arguments: Any, **named: Any) -> None:
         """What comes next is under another key."""
@@ -71,7 +94,19 @@ class Packets(Packetizer):
         self._arrived = 0
 
     def read_message(self) -> tuple[int, Any]:
-        """The next message, and of what kind it is."""
+        """The next message that is for the transport itself, and of what kind it is.
+
+        Raises:
+            NeedRekeyException: the transport is to ask for new keys first.
+        """
+        while True:
+            kind, message = self._read()
+            if not isinstance(message, Content) or not self.deliver(message):
+                return kind, message
+            if self.need_rekey():
+                raise NeedRekeyException
+
+    def _read(self) -> tuple[int, Any]:
         key = self._opening
         if key is None:
             kind, other = super().read_message()

@@ -14,7 +14,7 @@ import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from hypothesis import given
 from hypothesis import strategies as st
-from paramiko.packet import Packetizer
+from paramiko.packet import NeedRekeyException, Packetizer
 
 from imgmove.wire.ssh.buffers import BufferedSocket
 from imgmove.wire.ssh.contents import Content
@@ -91,6 +91,29 @@ def test_content_arrives_in_pieces_of_any_size(pieces: list[bytes]) -> None:
             kind, arrived = ours.read_message()
             assert (kind, arrived.get_int(), arrived.get_binary()) == (CONTENT, 7, piece)
         sender.join()
+
+
+def test_content_is_delivered_until_something_else_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pair() as (ours, theirs, _):
+        got: list[bytes] = []
+
+        def deliver(content: Content) -> bool:
+            is_mine = content.get_int() == 7
+            got.extend([bytes(content.get_binary())] if is_mine else [])
+            return is_mine
+
+        ours.deliver = deliver
+        pieces = [b"one", b"two", b"three"]
+        for piece in pieces:
+            theirs.send_message(message(CONTENT, CHANNEL + len(piece).to_bytes(4, "big") + piece))
+        theirs.send_message(message(CONTENT, bytes(7) + b"\x05other"))
+        kind, other = ours.read_message()
+        assert (kind, other.get_int(), other.get_binary(), other.seqno, got) == (CONTENT, 0, b"other", 3, pieces)
+        monkeypatch.setattr(Packets, "REKEY_BYTES", 1)
+        theirs.send_message(message(CONTENT, CHANNEL + b"\0\0\0\x04four"))
+        with pytest.raises(NeedRekeyException):
+            ours.read_message()
+        assert got == [*pieces, b"four"]
 
 
 def test_a_packet_that_was_changed_is_none() -> None:
