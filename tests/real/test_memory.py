@@ -37,13 +37,16 @@ BLOCK = random.Random(1).randbytes(4 << 20)
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("gib")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """For the layout that all ways share; what one way makes goes with it, as disks are small."""
+    path = tmp_path_factory.mktemp("gib")
+    yield path
+    shutil.rmtree(path)
 
 
-@pytest.fixture(scope="module")
-def registry(folder: Path) -> Iterator[RealRegistry]:
-    with run_registry(folder) as running:
+@pytest.fixture
+def registry(tmp_path: Path) -> Iterator[RealRegistry]:
+    with run_registry(tmp_path) as running:
         yield running
 
 
@@ -77,31 +80,24 @@ def _layer() -> Iterator[bytes]:
     yield bytes(padding(SIZE)) + END
 
 
-@pytest.fixture(scope="module")
-def docker_archive(folder: Path, layout: str) -> Path:
+def _docker_archive(path: Path, layout: Path) -> None:
     """The same as docker 20 would save it."""
-    path = folder / "docker.tar"
-    source = Layout.existing(LocalFiles(), layout.split(":")[1])
+    source = Layout.existing(LocalFiles(), str(layout))
     with contextlib.closing(source.open(source.resolve("big:1"))) as reader:
         document = json.loads(reader.read())
     config, layer = (
-        folder / "layout" / blob_path(Digest.parse(item["digest"]))
-        for item in (document["config"], document["layers"][0])
+        layout / blob_path(Digest.parse(item["digest"])) for item in (document["config"], document["layers"][0])
     )
     entry = to_json_bytes({"Config": "c.json", "RepoTags": ["big:1"], "Layers": ["0/layer.tar"]})
     _write_tar(path, [("0/layer.tar", layer), ("c.json", config), ("manifest.json", b"[" + entry + b"]")])
-    return path
 
 
-@pytest.fixture(scope="module")
-def new_docker_archive(folder: Path, layout: str) -> Path:
+def _new_docker_archive(path: Path, layout: Path) -> None:
     """The same as docker 26 would save it: blobs by hash, and what they mean last."""
-    path, root = folder / "new-docker.tar", folder / "layout"
-    blobs = sorted((root / "blobs" / "sha256").iterdir())
+    blobs = sorted((layout / "blobs" / "sha256").iterdir())
     _write_tar(
-        path, [(str(item.relative_to(root)), item) for item in (*blobs, root / "index.json", root / "oci-layout")]
+        path, [(str(item.relative_to(layout)), item) for item in (*blobs, layout / "index.json", layout / "oci-layout")]
     )
-    return path
 
 
 def _write_tar(path: Path, members: Sequence[tuple[str, Path | bytes]]) -> None:
@@ -169,38 +165,36 @@ WAYS = [
 @pytest.mark.parametrize("way", WAYS)
 def test_memory(
     way: str,
-    folder: Path,
+    tmp_path: Path,
     registry: RealRegistry,
     layout: str,
-    docker_archive: Path,
-    new_docker_archive: Path,
     environment: dict[str, str],
     sshd: RealSshd,
 ) -> None:
-    new, there = f"{registry.host}/new{uuid.uuid4().hex[:8]}/big:1", f"{registry.host}/there/big:1"
-    environment = {**environment, "TMPDIR": str(folder)}
-    archive, out = folder / "archive.tar", folder / f"out-{uuid.uuid4().hex[:8]}"
+    environment = {**environment, "TMPDIR": str(tmp_path)}
+    there, new = f"{registry.host}/there/big:1", f"{registry.host}/new/big:1"
+    root, archive, out = Path(layout.split(":")[1]), tmp_path / "archive.tar", tmp_path / "out"
     if "registry to" in way or way == "verify":
         peak(environment, "copy", layout, there)
     if way.startswith("archive"):
         peak(environment, "copy", layout, str(archive))
-    rootfs = max((folder / "layout" / "blobs" / "sha256").iterdir(), key=lambda path: path.stat().st_size)
-    # Every upload is a real one: what an earlier way left behind is not mounted.
-    forgetful = {**environment, "XDG_CACHE_HOME": str(folder / uuid.uuid4().hex)}
+    elif way.startswith("docker archive"):
+        _docker_archive(archive, root)
+    elif way.startswith("docker 26"):
+        _new_docker_archive(archive, root)
+    rootfs = max((root / "blobs" / "sha256").iterdir(), key=lambda path: path.stat().st_size)
+    # Every upload is a real one: what was put there before is not mounted.
+    forgetful = {**environment, "XDG_CACHE_HOME": str(tmp_path / "forgetful")}
     commands = {
         "layout to registry": lambda: peak(forgetful, "copy", layout, new),
         "registry to layout": lambda: peak(forgetful, "copy", there, f"oci:{out}"),
         "registry to archive": lambda: peak(forgetful, "copy", there, f"oci-archive:{out}"),
         "archive to registry": lambda: peak(forgetful, "copy", str(archive), new),
         "registry to registry": lambda: peak(forgetful, "copy", there, new.replace("127.0.0.1", "localhost")),
-        "docker archive to registry": lambda: peak(forgetful, "copy", str(docker_archive), new),
-        "docker archive from a pipe to registry": lambda: peak(forgetful, "copy", "-", new, stdin=docker_archive),
-        "docker 26 archive from a pipe to registry": lambda: peak(
-            forgetful, "copy", "-", new, stdin=new_docker_archive
-        ),
-        "docker archive from a pipe to layout": lambda: peak(
-            forgetful, "copy", "-", f"oci:{out}", stdin=docker_archive
-        ),
+        "docker archive to registry": lambda: peak(forgetful, "copy", str(archive), new),
+        "docker archive from a pipe to registry": lambda: peak(forgetful, "copy", "-", new, stdin=archive),
+        "docker 26 archive from a pipe to registry": lambda: peak(forgetful, "copy", "-", new, stdin=archive),
+        "docker archive from a pipe to layout": lambda: peak(forgetful, "copy", "-", f"oci:{out}", stdin=archive),
         "layout to another host": lambda: peak(forgetful, "copy", *sshd.options, layout, f"oci+ssh://{sshd.host}{out}"),
         "another host to archive": lambda: peak(
             forgetful, "copy", *sshd.options, layout.replace("oci:", f"oci+ssh://{sshd.host}"), f"oci-archive:{out}"
@@ -215,9 +209,9 @@ def test_memory(
         ),
         "converted to zstd": lambda: peak(forgetful, "copy", "--compression", "zstd", layout, new),
     }
-    before = _temporary(folder)
+    before = _temporary(tmp_path)
     assert commands[way]() < MOST
-    assert _temporary(folder) == before
+    assert _temporary(tmp_path) == before
 
 
 def _temporary(folder: Path) -> set[str]:
