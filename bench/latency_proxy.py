@@ -32,21 +32,27 @@ class SlowLink:
         self._waiting: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(_LONGEST_QUEUE)
 
     async def carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Carries bytes until the sender has no more."""
-        delivering = asyncio.ensure_future(self._deliver(writer))
-        with contextlib.suppress(OSError):
-            await self._take(reader)
-        await self._waiting.put((_now() + self._delay, b""))
-        with contextlib.suppress(OSError):
-            await delivering
+        """Carries bytes until the sender has no more, or the receiver is gone."""
+        delivering = asyncio.create_task(self._deliver(writer))
+        taking = asyncio.create_task(self._take(reader))
+        # Nobody empties the queue of a receiver that is gone, and taking would wait for ever.
+        await asyncio.wait((delivering, taking), return_when=asyncio.FIRST_COMPLETED)
+        if delivering.done():
+            taking.cancel()
+        for way in (taking, delivering):
+            with contextlib.suppress(OSError, asyncio.CancelledError):
+                await way
 
     async def _take(self, reader: asyncio.StreamReader) -> None:
         free_at = _now()
-        while data := await reader.read(_BLOCK):
-            if self._rate:
-                free_at = max(free_at, _now()) + len(data) / self._rate
-                await asyncio.sleep(max(0.0, free_at - _now()))
-            await self._waiting.put((_now() + self._delay, data))
+        # A sender that breaks off has no more either.
+        with contextlib.suppress(OSError):
+            while data := await reader.read(_BLOCK):
+                if self._rate:
+                    free_at = max(free_at, _now()) + len(data) / self._rate
+                    await asyncio.sleep(max(0.0, free_at - _now()))
+                await self._waiting.put((_now() + self._delay, data))
+        await self._waiting.put((_now() + self._delay, b""))
 
     async def _deliver(self, writer: asyncio.StreamWriter) -> None:
         while True:
