@@ -36,11 +36,13 @@ class Limits:
 
     Attributes:
         connections: served at once; further ones wait in the system's queue.
+        idle_seconds: that a connection may be between requests while others wait for its place.
         head_seconds: within which the next request's head must be here; idle connections end after it.
         stall_seconds: without a byte moving in a body, either way, before the connection ends.
     """
 
     connections: int = 512
+    idle_seconds: float = 2.0
     head_seconds: float = 75.0
     stall_seconds: float = 60.0
 
@@ -94,6 +96,7 @@ class Connection(BaseHTTPRequestHandler):
 
     def setup(self) -> None:
         self.is_busy = False
+        self._started = time.monotonic()
         self.connection = self.request
         self.server.opened(self)
 
@@ -119,6 +122,11 @@ class Connection(BaseHTTPRequestHandler):
         except (OSError, Hangup):
             # The client went away, stalled, or was to be left; whatever it sent was given up where it was read.
             self.close_connection = True
+
+    @property
+    def idle_seconds(self) -> float:
+        """How long it has been without the whole first line of a request."""
+        return 0.0 if self.is_busy else time.monotonic() - self._started
 
     def cut(self) -> None:
         """Ends the connection from another thread."""
@@ -302,8 +310,8 @@ class Connection(BaseHTTPRequestHandler):
 
     def _linger(self) -> None:
         """Reads on for a moment, because closing with unread bytes resets the connection and loses the answer."""
-        self.is_busy = False
-        self._input.deadline = time.monotonic() + _LINGER_SECONDS
+        self.is_busy, self._started = False, time.monotonic()
+        self._input.deadline = self._started + _LINGER_SECONDS
         self.connection.shutdown(socket.SHUT_WR)
         while self.rfile.read1(BLOCK):
             pass

@@ -129,6 +129,7 @@ class _Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
             if self.is_stopping:
                 self.shutdown_request(request)
                 return
+            self._make_room()
         super().process_request(request, client_address)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
@@ -136,6 +137,13 @@ class _Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
             super().process_request_thread(request, client_address)
         finally:
             self._free.release()
+
+    def _make_room(self) -> None:
+        """Ends the connection that has been idle longest: whoever opens many and says nothing keeps nobody out."""
+        with self._changed:
+            idlest = max(self._connections, key=lambda connection: connection.idle_seconds, default=None)
+            if idlest and idlest.idle_seconds > self.limits.idle_seconds:
+                idlest.cut()
 
     def shutdown(self) -> None:
         self.is_stopping = True

@@ -306,6 +306,21 @@ def test_more_connections_than_allowed_wait_their_turn() -> None:
         idle[1].close()
 
 
+def test_idle_connections_give_their_place_to_those_who_ask() -> None:
+    with serving(echo, Listener(limits=Limits(connections=2, idle_seconds=0.05))) as (server, _):
+        busy = HTTPConnection(server.host, timeout=20)
+        busy.request("POST", "/", headers={"Content-Length": "2"})
+        idle = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(4)]
+        idle[0].sendall(b"GET / HTT")
+        asked = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+        assert heard(server, asked).startswith(b"HTTP/1.1 200")
+        busy.send(b"ok")
+        assert busy.getresponse().status == 200
+        busy.close()
+        for connection in idle:
+            connection.close()
+
+
 def test_stop_lets_a_running_request_end() -> None:
     is_in, may_end = threading.Event(), threading.Event()
 
