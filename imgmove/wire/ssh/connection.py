@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from imgmove.errors import AccessDenied, ImgmoveError, NetworkError
+from imgmove.errors import AccessDenied, ImgmoveError, NetworkError, ServerRefused
 from imgmove.wire.ssh.buffers import with_chunks
 from imgmove.wire.ssh.errors import ConnectionBroke, printable, translated
 from imgmove.wire.ssh.listener import LOOPBACK, RemoteListener
@@ -22,7 +22,8 @@ from imgmove.wire.ssh.streams import RemoteProcess, RemoteStream
 if TYPE_CHECKING:
     import paramiko
 
-_PROHIBITED = 1
+_PROHIBITED, _UNKNOWN_KIND = 1, 3
+"""Why a host opens no channel: it may not, or does not know how (RFC 4254, section 5.1)."""
 _PROBE_SECONDS = 5.0
 
 
@@ -74,9 +75,15 @@ class SshConnection:
             NetworkError: the connection broke.
         """
         process = RemoteProcess(self.open_session(patience=patience))
+        channel = process.stream.channel
         try:
             with translated(self.name):
-                process.stream.channel.exec_command(command)
+                channel.exec_command(command)
+        except ConnectionBroke:
+            process.close()
+            if not channel.get_transport().is_active():
+                raise
+            raise ServerRefused(f"{self.name} runs no programs for us", hint="it seems to be for files only") from None
         except BaseException:
             process.close()
             raise
@@ -173,7 +180,7 @@ class SshConnection:
             return with_chunks(channel)
 
     def _unreachable(self, error: paramiko.ChannelException, where: str) -> ImgmoveError:
-        if error.code == _PROHIBITED:
+        if error.code in (_PROHIBITED, _UNKNOWN_KIND):
             return AccessDenied(
                 f"{self.name} makes no connection to {where} for us",
                 hint="its sshd forbids it: AllowTcpForwarding, PermitOpen",

@@ -65,13 +65,16 @@ class Proof:
 
     def _refused(self, allowed: list[str]) -> AccessDenied:
         who = f"{self.target.user}@{self.target.host}"
-        shown = f"{self._shown} key{'s' * (self._shown != 1)}" if self._shown else "no key"
         notes = "".join(f"; {note}" for note in self._notes)
         via = f" ({who})" if who != self.target.name else ""
         return AccessDenied(
-            f"{self.target.name}{via} lets nobody in with what was shown: {shown}{notes}",
+            f"{self.target.name}{via} lets nobody in with what was shown: {self._shown_keys}{notes}",
             hint=f"it takes {', '.join(allowed)}; name a key with --ssh-key, or use an agent",
         )
+
+    @property
+    def _shown_keys(self) -> str:
+        return f"{self._shown} key{'s' * (self._shown != 1)}" if self._shown else "no key"
 
     # --- keys
 
@@ -96,7 +99,7 @@ class Proof:
 
     def _too_many(self) -> ImgmoveError:
         return AccessDenied(
-            f"{self.target.name} ended the connection after {self._shown} keys",
+            f"{self.target.name} ended the connection after {self._shown_keys}",
             hint="name the right one with --ssh-key, or set IdentitiesOnly yes for the host",
         )
 

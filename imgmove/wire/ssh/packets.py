@@ -12,12 +12,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import paramiko
-from paramiko.common import MSG_CHANNEL_DATA, MSG_CHANNEL_WINDOW_ADJUST
+from paramiko.common import MSG_CHANNEL_DATA, MSG_CHANNEL_WINDOW_ADJUST, MSG_SERVICE_REQUEST
 from paramiko.packet import NeedRekeyException, Packetizer
 
 from imgmove.wire.ssh.buffers import BufferedSocket
 from imgmove.wire.ssh.contents import Content, feed, widen
 
+_USERAUTH = b"\0\0\0\x0cssh-userauth"
 _LENGTH = 4
 _BLOCK = 16
 _TAG = 16
@@ -47,6 +48,19 @@ class Connection(paramiko.Transport):
         super().__init__(buffered, default_window_size=window, packetizer_class=Packets)
         packets: Any = self.packetizer
         packets.deliver = self._delivered
+        self._may_prove = False
+
+    def _send_message(self, data: Any) -> None:
+        """Sends a message; asks only once to prove who we are (RFC 4253, section 10).
+
+        paramiko asks before each proof and begins it at the answer, and there are hosts that hang up at the second question.
+        """
+        if not isinstance(data, Content) and data.asbytes()[0] == MSG_SERVICE_REQUEST:
+            if self._may_prove:
+                self.auth_handler._parse_service_accept(paramiko.Message(_USERAUTH))  # type: ignore[union-attr]  # noqa: SLF001
+                return
+            self._may_prove = True
+        super()._send_message(data)  # type: ignore[misc]
 
     def _delivered(self, message: Content) -> bool:
         """Gives content to its channel; False when there is no such channel."""

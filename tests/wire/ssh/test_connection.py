@@ -1,0 +1,98 @@
+"""Hosts whose SSH servers do less than OpenSSH's, or take less."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import paramiko
+import pytest
+from paramiko.auth_handler import AuthHandler
+from paramiko.common import (
+    AUTH_FAILED,
+    AUTH_SUCCESSFUL,
+    OPEN_FAILED_UNKNOWN_CHANNEL_TYPE,
+    OPEN_SUCCEEDED,
+)
+
+from imgmove.errors import AccessDenied, ServerRefused
+from imgmove.model.location import SshHost
+from imgmove.model.ssh import SshAccess
+from imgmove.wire.ssh import SshConnection, SshHosts
+
+
+class FilesOnly(paramiko.ServerInterface):
+    """A host that takes sessions of whoever has the right key, and does nothing in them; nor does it know other channels."""
+
+    def __init__(self, key: paramiko.PKey) -> None:
+        self._key = key
+
+    def get_allowed_auths(self, username: str) -> str:
+        return "publickey"
+
+    def check_auth_publickey(self, username: str, key: paramiko.PKey) -> int:
+        return AUTH_SUCCESSFUL if key == self._key else AUTH_FAILED
+
+    def check_channel_request(self, kind: str, chanid: int) -> int:
+        return OPEN_SUCCEEDED
+
+    def check_channel_direct_tcpip_request(self, *_: Any) -> int:
+        return OPEN_FAILED_UNKNOWN_CHANNEL_TYPE
+
+
+@pytest.fixture
+def connection(tmp_path: Path) -> Iterator[SshConnection]:
+    wrong, right, host = (paramiko.ECDSAKey.generate() for _ in range(3))
+    for name, key in (("wrong", wrong), ("right", right)):
+        key.write_private_key_file(str(tmp_path / name))
+    with contextlib.ExitStack() as stack:
+        server = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        port = server.getsockname()[1]
+        (tmp_path / "known").write_text(f"[127.0.0.1]:{port} {host.get_name()} {host.get_base64()}\n")
+        (tmp_path / "config").write_text(f"IdentityFile {tmp_path / 'wrong'}\nIdentityFile {tmp_path / 'right'}\n")
+
+        def serve() -> None:
+            transport = paramiko.Transport(server.accept()[0])
+            stack.callback(transport.close)
+            transport.add_server_key(host)
+            transport.start_server(threading.Event(), FilesOnly(right))
+
+        threading.Thread(target=serve, daemon=True).start()
+        access = SshAccess(
+            home=str(tmp_path),
+            user="ops",
+            config_files=(str(tmp_path / "config"),),
+            known_hosts=str(tmp_path / "known"),
+            timeout=20,
+        )
+        hosts = SshHosts(access)
+        stack.callback(hosts.close)
+        yield hosts.connection(SshHost("127.0.0.1", "ops", port))
+
+
+def test_it_is_asked_once_however_many_keys_are_shown(
+    connection: SshConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[None] = []
+
+    usual = vars(AuthHandler)["_parse_service_request"]
+
+    def once(handler: Any, message: Any) -> None:
+        asked.append(None)
+        assert len(asked) == 1, "there are hosts that hang up here"
+        usual(handler, message)
+
+    monkeypatch.setattr(AuthHandler, "_parse_service_request", once)
+    connection.open_session().close()
+    assert asked
+
+
+def test_a_host_that_does_no_more_than_files(connection: SshConnection) -> None:
+    with pytest.raises(ServerRefused, match="runs no programs for us"):
+        connection.run("true")
+    with pytest.raises(AccessDenied, match="makes no connection to registry:5000 for us"):
+        connection.connect_tcp("registry", 5000)
