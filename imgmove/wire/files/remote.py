@@ -17,6 +17,7 @@ from imgmove.wire.files.remote_lanes import FAR, Lanes
 from imgmove.wire.files.remote_leftovers import Leftovers
 from imgmove.wire.files.remote_lock import LOCK_ENDING, STALE, RemoteLocks
 from imgmove.wire.files.remote_reader import RemoteReader
+from imgmove.wire.files.remote_replacing import names_of, status_of
 from imgmove.wire.files.remote_writer import RemoteWriter
 from imgmove.wire.files.writers import TEMPORARY, lasting_name
 from imgmove.wire.ssh import SftpFailure, SshConnection
@@ -82,7 +83,7 @@ class RemoteFiles:
 
     def status(self, path: str) -> FileStatus | None:
         """What lies at a path; None for nothing."""
-        found = self.again(lambda: self.lanes.first().status(_plain(path)))
+        found = self.again(lambda: status_of(self.lanes.first(), _plain(path)))
         return None if found is None else FileStatus(found.is_folder, found.size, found.modified)
 
     def list(self, path: str) -> Sequence[str]:
@@ -217,14 +218,21 @@ class RemoteFiles:
     # --- what is below
 
     def _reader(self, path: str, offset: int, size: int | None) -> RemoteReader:
-        reader = RemoteReader(self, _plain(path), offset, size)
+        *others, last = names_of(self.lanes.first(), _plain(path))
         try:
-            reader.begin()
+            for name in others:
+                with contextlib.suppress(NotFound):
+                    return self._begun(name, offset, size)
+            return self._begun(last, offset, size)
         except SftpFailure as error:
             found = self.status(path)
             if found is not None and found.is_folder:
                 raise UsageError(f"{self.name}: {path}: it is a folder") from None
             raise error from None
+
+    def _begun(self, path: str, offset: int, size: int | None) -> RemoteReader:
+        reader = RemoteReader(self, path, offset, size)
+        reader.begin()
         return reader
 
     def _checked(self, path: str) -> str:

@@ -18,6 +18,8 @@ _FIRST = 4
 """Requests to begin with."""
 
 _FOREVER = 1 << 62
+_LEAST = 512
+"""Bytes to ask for at least."""
 
 
 class RemoteReader:
@@ -37,6 +39,7 @@ class RemoteReader:
         self._under_way: deque[_Request] = deque()
         self._ready = b""
         self._depth = _FIRST
+        self._largest = _FOREVER
         self._is_open = False
 
     def begin(self) -> None:
@@ -75,7 +78,7 @@ class RemoteReader:
         while self._asked < self._end and len(self._under_way) < self._depth:
             is_wide = self._asked - self._start >= WIDE_FROM
             lane, handle = self._file.quietest() if is_wide else self._file.first()
-            size = min(lane.largest, self._end - self._asked)
+            size = min(lane.largest, self._largest, self._end - self._asked)
             if self._under_way and (len(self._under_way) + 1) * size > share:
                 self._depth = len(self._under_way)
                 return
@@ -91,7 +94,8 @@ class RemoteReader:
         end = min(self._end, request.offset + request.size)
         parts, position = [data], request.offset + len(data)
         while data and position < end:
-            # The host gave less than was asked for, which is its right.
+            # The host gave less than was asked for, which is its right; asking for the rest takes a way there and back.
+            self._largest = max(_LEAST, min(self._largest, len(data)))
             lane, handle = self._file.first()
             data = lane.content(lane.read(handle, position, end - position), end - position, self._path)
             parts.append(data)

@@ -13,6 +13,7 @@ from imgmove.errors import ImgmoveError, NetworkError, NotFound, ServerRefused
 from imgmove.wire.files.early_sync import EarlySync
 from imgmove.wire.files.remote_flows import WIDE_FROM
 from imgmove.wire.files.remote_lanes import SpreadFile
+from imgmove.wire.files.remote_replacing import forget_replaced, replace
 from imgmove.wire.ssh.sftp import CREATE, READ, WRITE, Sftp
 from imgmove.wire.ssh.sftp_session import Answer, SftpFailure
 
@@ -126,12 +127,13 @@ class RemoteWriter:
 
     def _rename(self, final: str) -> None:
         try:
-            self._synced().rename(self._temporary, final)
+            replace(self._synced(), self._temporary, final)
         except NotFound:
             # It may have been renamed by a request whose answer was lost, which is not sent before all is there.
             found = self._files.lanes.first().status(final)
             if self._pieces or found is None or found.size != self.size:
                 raise
+        forget_replaced(self._files.lanes.first(), final)
 
     def keep(self) -> None:
         """Leaves the file for a later run."""

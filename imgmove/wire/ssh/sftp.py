@@ -6,7 +6,7 @@ import struct
 import time
 from collections.abc import Iterator
 
-from imgmove.errors import NotFound, ServerRefused
+from imgmove.errors import NotFound
 from imgmove.wire.ssh.connection import SshConnection
 from imgmove.wire.ssh.errors import ConnectionBroke
 from imgmove.wire.ssh.sftp_messages import (
@@ -26,6 +26,7 @@ from imgmove.wire.ssh.sftp_messages import (
     READDIR,
     REALPATH,
     REMOVE,
+    RENAME,
     STAT,
     STATUS,
     Attributes,
@@ -44,6 +45,7 @@ _LARGEST = 255 << 10
 _LONGEST_HANDLE = 256
 """Bytes (draft-ietf-secsh-filexfer-02, section 6.3)."""
 _MOST_NAMES = 1 << 20
+_REPLACING = "posix-rename@openssh.com"
 
 
 class Sftp(SftpSession):
@@ -209,17 +211,19 @@ class Sftp(SftpSession):
         """Removes a file."""
         self._done(self._ask(REMOVE, packed_text(path)), path)
 
+    @property
+    def can_replace(self) -> bool:
+        """Whether a file can take the place of another one in one step."""
+        return _REPLACING in self.extensions
+
     def rename(self, before: str, after: str) -> None:
         """Gives a file another name, in place of what had it.
 
         Raises:
-            ServerRefused: the server can't replace files in one step.
+            SftpFailure: something has it, and the server can't replace it (`can_replace`).
         """
-        if "posix-rename@openssh.com" not in self.extensions:
-            raise ServerRefused(
-                f"{self.name}: its SFTP server can't replace files in one step (posix-rename@openssh.com)"
-            )
-        self._done(self._extended("posix-rename@openssh.com", packed_text(before) + packed_text(after)), after)
+        names = packed_text(before) + packed_text(after)
+        self._done(self._extended(_REPLACING, names) if self.can_replace else self._ask(RENAME, names), after)
 
     def free_space(self, path: str) -> int | None:
         """Bytes that may still be written below a folder; None where the server doesn't tell."""

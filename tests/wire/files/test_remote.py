@@ -11,8 +11,21 @@ import pytest
 
 from imgmove.errors import ImgmoveError, NetworkError, ServerRefused
 from imgmove.wire.files.remote import RemoteFiles
-from imgmove.wire.ssh.sftp_messages import ASK_READ, ASK_WRITE, ATTRS, DATA, FSTAT, NAME, READDIR, REMOVE, packed
-from tests.wire.ssh.sftp_host import RENAME, SYNC, Answer, MemoryHost, StoredFile, attributes
+from imgmove.wire.ssh import Sftp
+from imgmove.wire.ssh.sftp_messages import (
+    ASK_READ,
+    ASK_WRITE,
+    ATTRS,
+    DATA,
+    FAILURE,
+    FSTAT,
+    NAME,
+    READDIR,
+    REMOVE,
+    RENAME,
+    packed,
+)
+from tests.wire.ssh.sftp_host import REPLACE, SYNC, Answer, MemoryHost, StoredFile, attributes, status
 
 
 @pytest.fixture
@@ -42,7 +55,7 @@ def say(host: MemoryHost, what: int, lie: Answer) -> None:
 CONTENT = b"content" * 100_000
 
 
-@pytest.mark.parametrize("what", [RENAME, SYNC, ASK_WRITE, FSTAT])
+@pytest.mark.parametrize("what", [REPLACE, SYNC, ASK_WRITE, FSTAT])
 @pytest.mark.parametrize("is_lasting", [True, False])
 def test_a_file_is_committed_once_however_often_it_is_asked_for(
     host: MemoryHost, files: RemoteFiles, what: int | str, is_lasting: bool
@@ -58,6 +71,67 @@ def test_a_file_is_committed_once_however_often_it_is_asked_for(
     writer.abort()
     assert host.files.pop("/x/file").content == CONTENT
     assert host.files == {}
+
+
+# --- hosts that replace no file in one step
+
+ASIDE = "/x/.imgmove-file.replaced"
+
+
+@pytest.fixture
+def plain() -> MemoryHost:
+    found = MemoryHost(can_replace=False)
+    found.files["/x/file"] = StoredFile(bytearray(b"old"))
+    return found
+
+
+@contextlib.contextmanager
+def files_of(host: Any) -> Iterator[RemoteFiles]:
+    found = RemoteFiles(host, far=1000.0)
+    yield found
+    found.close()
+
+
+def test_a_file_that_is_replaced_is_there_at_any_moment(plain: MemoryHost) -> None:
+    seen: list[str] = []
+
+    def look(_: int | str, answer: Answer) -> Answer:
+        seen.append(next(name for name in ("/x/file", ASIDE) if name in plain.files))
+        assert bytes(plain.files[seen[-1]].content) in (b"old", b"new")
+        return answer
+
+    plain.twist = look
+    with files_of(plain) as files:
+        files.write("/x/file", b"new")
+        assert files.read_at("/x/file", 0, 9) == b"new"
+    assert ASIDE in seen
+    assert list(plain.files) == ["/x/file"]
+
+
+def test_what_a_killed_run_put_aside_is_found(plain: MemoryHost) -> None:
+    plain.files[ASIDE] = plain.files.pop("/x/file")
+    with files_of(plain) as files:
+        status = files.status("/x/file")
+        assert status is not None
+        assert status.size == 3
+        assert files.read_at("/x/file", 0, 9) == b"old"
+        files.write("/x/file", b"newer")
+        assert list(plain.files) == ["/x/file"]
+        assert files.status("/x/other") is None
+
+
+def test_what_can_not_be_replaced_stays(plain: MemoryHost) -> None:
+    def refuse(kind: int | str, answer: Answer) -> Answer:
+        if kind == RENAME and {"/x/file", ASIDE} <= plain.files.keys():
+            plain.files["/x/.imgmove-again"] = plain.files.pop("/x/file")
+            return status(FAILURE)
+        return answer
+
+    plain.twist = refuse
+    with files_of(plain) as files, pytest.raises(ServerRefused):
+        files.write("/x/file", b"new")
+    assert plain.files["/x/file"].content == b"old"
+    assert ASIDE not in plain.files
 
 
 def test_a_lock_is_given_back_over_the_next_connection(host: MemoryHost, files: RemoteFiles) -> None:
@@ -130,6 +204,25 @@ def test_content_in_other_pieces_than_asked_for(host: MemoryHost, files: RemoteF
     reader = files.open("/file")
     assert reader.read() == (CONTENT[:10_000] if size else b"")
     reader.close()
+
+
+def test_no_more_is_asked_for_than_a_host_gives(
+    host: MemoryHost, files: RemoteFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host.files["/file"] = StoredFile(bytearray(CONTENT))
+    host.twist = lambda _, answer: (DATA, packed(answer[1][4:1004])) if answer[0] == DATA else answer
+    asked: list[int] = []
+
+    def read(lane: Sftp, handle: bytes, offset: int, size: int, plain: Any = Sftp.read) -> Any:
+        asked.append(size)
+        return plain(lane, handle, offset, size)
+
+    monkeypatch.setattr(Sftp, "read", read)
+    reader = files.open("/file")
+    assert reader.read() == CONTENT
+    reader.close()
+    # All but the first at once: what is left out is asked for when its turn comes, which takes a way there and back.
+    assert max(asked[-300:]) == 1000
 
 
 def test_more_content_than_asked_for(host: MemoryHost, files: RemoteFiles) -> None:

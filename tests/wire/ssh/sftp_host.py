@@ -37,6 +37,7 @@ from imgmove.wire.ssh.sftp_messages import (
     OPENDIR,
     READDIR,
     REMOVE,
+    RENAME,
     STAT,
     STATUS,
     VERSION,
@@ -47,7 +48,7 @@ from imgmove.wire.ssh.sftp_messages import (
 from imgmove.wire.ssh.streams import RemoteStream
 from tests.wire.ssh.test_sftp import FakeChannel, message
 
-RENAME, SYNC = "posix-rename@openssh.com", "fsync@openssh.com"
+REPLACE, SYNC = "posix-rename@openssh.com", "fsync@openssh.com"
 
 Answer = tuple[int, bytes]
 """The kind of an answer, and what it says after its number."""
@@ -64,6 +65,9 @@ class StoredFile:
 class MemoryHost:
     """Stands in for a connection to a host; each session of it has a thread.
 
+    Args:
+        can_replace: whether it has OpenSSH's extensions, without which a rename replaces nothing.
+
     Attributes:
         files: by their paths; folders are wherever files are wanted.
         requests: that came, by kind; an extension counts under its name.
@@ -75,7 +79,8 @@ class MemoryHost:
 
     name, is_alive, timeout = "edge", True, 20.0
 
-    def __init__(self) -> None:
+    def __init__(self, *, can_replace: bool = True) -> None:
+        self._extensions = (REPLACE, SYNC) if can_replace else ()
         self.files: dict[str, StoredFile] = {}
         self.requests: list[int | str] = []
         self.breaks_at: int | None = None
@@ -96,7 +101,9 @@ class MemoryHost:
         session = _Session(self)
         with contextlib.suppress(OSError), there, there.makefile("rb") as file:
             file.read(9)
-            there.sendall(message(VERSION, 3, b"".join(packed_text(word) for word in (RENAME, "1", SYNC, "1"))))
+            there.sendall(
+                message(VERSION, 3, b"".join(packed_text(word) + packed_text("1") for word in self._extensions))
+            )
             while head := file.read(9):
                 size, kind, number = struct.unpack(">IBI", head)
                 body = file.read(size - 5)
@@ -134,7 +141,10 @@ class _Session:
             return self._handled(kind, parts.text(), parts)
         word = parts.text().decode()
         if kind == EXTENDED:
-            return self._renamed(parts) if word == RENAME else status(OK)
+            return self._renamed(parts.text().decode(), parts.text().decode()) if word == REPLACE else status(OK)
+        if kind == RENAME:
+            after = parts.text().decode()
+            return status(FAILURE) if after in self._files else self._renamed(word, after)
         if kind == REMOVE:
             return status(OK if self._files.pop(word, None) else NO_SUCH_FILE)
         assert kind in (STAT, LSTAT, MKDIR), kind
@@ -191,8 +201,7 @@ class _Session:
         )
         return (NAME, struct.pack(">I", len(found)) + b"".join(entries)) if found else status(EOF)
 
-    def _renamed(self, parts: Parts) -> Answer:
-        before, after = parts.text().decode(), parts.text().decode()
+    def _renamed(self, before: str, after: str) -> Answer:
         if before not in self._files:
             return status(NO_SUCH_FILE)
         self._files[after] = self._files.pop(before)
