@@ -62,7 +62,7 @@ class FanOut:
 def _read_lines(path: str) -> list[str]:
     """The lines of a file, each once, without blank ones and those that begin with a ``#``."""
     try:
-        with open(path, encoding="utf-8") as file:
+        with open(path, encoding="utf-8-sig") as file:  # as some editors of Windows write
             lines = file.read(_LARGEST).splitlines()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is no text"

@@ -51,16 +51,20 @@ def make_plan(
     *,
     conversions: Conversions | None = None,
     knowledge: Knowledge | None = None,
+    together: ManifestsTogether | None = None,
 ) -> Plan:
     """Finds out what has to move.
 
     A move that can't be planned is in the plan with its error; the others are planned all the same. Every blob is
     asked about, because a manifest that is present proves nothing about its children.
 
+    Args:
+        together: what the manifests of plans weigh that are held with this one.
+
     Raises:
         Interrupted: the run was cancelled.
     """
-    return _Planner(choice, pool, conversions, knowledge).plan(moves)
+    return _Planner(choice, pool, conversions, knowledge).plan(moves, together or ManifestsTogether())
 
 
 class _Planner:
@@ -76,8 +80,7 @@ class _Planner:
         self._findings = Findings(conversions)
         self._reading: dict[Digest, threading.Lock] = {}
 
-    def plan(self, moves: Sequence[Move]) -> Plan:
-        together = ManifestsTogether()
+    def plan(self, moves: Sequence[Move], together: ManifestsTogether) -> Plan:
         surveys = [Survey(move, ManifestAllowance(together)) for move in moves]
         for survey in surveys:
             self._begin(survey)

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
 
+from imgmove.engine.convert import Conversions
+from imgmove.engine.graph import ManifestsTogether
 from imgmove.engine.plan import Plan, PlannedImage
 from imgmove.engine.planner import make_plan
+from imgmove.engine.pool import Pool, each
 from imgmove.engine.transfer import Outcome, transfer
 from imgmove.errors import DigestMismatch
 from imgmove.model.digest import Digest
@@ -32,32 +37,20 @@ def move(
     Args:
         knowledge: instead of what is known in general.
     """
-    knowledge = knowledge or session.knowledge
+    work = _Work(session, pairs, options, knowledge or session.knowledge)
     reports: dict[int, ImageReport] = {}
     plans: list[Plan] = []
     tally = Tally(keeps_blobs=options.dry_run)
-    for kind, batch in _batches([target for _, target in pairs]):
-        targets = [pairs[number][1] for number in batch]
-        plan = make_plan(
-            [move_of(*pairs[number]) for number in batch],
-            options.choice,
-            session.pool,
-            conversions=options.conversions(session.codec, kind),
-            knowledge=knowledge,
-        )
-        plan = Plan([_checked(*item) for item in zip(plan.images, targets, strict=True)], plan.conversions)
-        if options.dry_run:
-            made = [_planned(*item) for item in zip(plan.images, targets, strict=True)]
-        else:
-            outcomes = transfer(plan, session.pool, knowledge=knowledge)
-            made = [_reported(*item) for item in zip(outcomes, targets, strict=True)]
-            del outcomes
-        if len(pairs) > MOST_TOGETHER:
-            for error in filter(None, (report.error for report in made)):
-                error.alone()
-        reports.update(zip(batch, made, strict=True))
-        tally.add(plan)
-        plans += [plan] if len(pairs) <= MOST_TOGETHER else []
+    targets = [target for _, target in pairs]
+    for kind, batch in _batches(targets):
+        lanes = _lanes(targets, batch)
+        for numbers, (plan, made) in zip(lanes, work.done(kind, lanes), strict=True):
+            if len(pairs) > MOST_TOGETHER:
+                for error in filter(None, (report.error for report in made)):
+                    error.alone()
+            reports.update(zip(numbers, made, strict=True))
+            tally.add(plan)
+            plans += [plan] if len(pairs) <= MOST_TOGETHER else []
     return CopyReport(
         [reports[number] for number in range(len(pairs))],
         tally.totals(),
@@ -65,6 +58,58 @@ def move(
         plans=tuple(plans),
         blobs=tally.blobs,
     )
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What is to be moved, and how."""
+
+    session: Session
+    pairs: Sequence[tuple[Origin, Target]]
+    options: CopyOptions
+    knowledge: Knowledge
+
+    def done(
+        self, kind: Compression | None, lanes: Sequence[Sequence[int]]
+    ) -> Sequence[tuple[Plan, Sequence[ImageReport]]]:
+        """Plans and moves the images of each lane, all lanes side by side."""
+        work = partial(self._lane, self.options.conversions(self.session.codec, kind), ManifestsTogether())
+        if len(lanes) == 1:
+            return [work(lanes[0])]
+        # Threads of their own, as each of them waits for tasks of the session's.
+        pool = Pool(self.session.run)
+        try:
+            return each(pool, work, lanes)
+        finally:
+            pool.close()
+
+    def _lane(
+        self, conversions: Conversions | None, together: ManifestsTogether, numbers: Sequence[int]
+    ) -> tuple[Plan, Sequence[ImageReport]]:
+        pairs = [self.pairs[number] for number in numbers]
+        plan = make_plan(
+            [move_of(origin, target) for origin, target in pairs],
+            self.options.choice,
+            self.session.pool,
+            conversions=conversions,
+            knowledge=self.knowledge,
+            together=together,
+        )
+        targets = [target for _, target in pairs]
+        plan = Plan([_checked(*item) for item in zip(plan.images, targets, strict=True)], plan.conversions)
+        if self.options.dry_run:
+            return plan, [_planned(*item) for item in zip(plan.images, targets, strict=True)]
+        outcomes = transfer(plan, self.session.pool, knowledge=self.knowledge)
+        return plan, [_reported(*item) for item in zip(outcomes, targets, strict=True)]
+
+
+def _lanes(targets: Sequence[Target], batch: Sequence[int]) -> Sequence[Sequence[int]]:
+    """Numbers of images that wait for one another: those of each engine, as one that hangs is no reason for others to wait."""
+    lanes: dict[int, list[int]] = {}
+    for number in batch:
+        destination = targets[number].destination
+        lanes.setdefault(id(destination) if isinstance(destination, PullingDestination) else 0, []).append(number)
+    return list(lanes.values())
 
 
 def _batches(targets: Sequence[Target]) -> Iterator[tuple[Compression | None, Sequence[int]]]:

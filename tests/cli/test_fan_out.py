@@ -18,7 +18,7 @@ def app(tmp_path: Path) -> str:
 
 
 def test_a_list_of_hosts(imgmove: Run, app: str, registry: RegistryServer, tmp_path: Path) -> None:
-    (tmp_path / "hosts").write_text("# edges\none\n\ntwo\none\n")
+    (tmp_path / "hosts").write_text("\ufeff# edges\r\none\r\n\ntwo  \none\n")
     (tmp_path / "failed").write_text("old\n")
     words = ("copy", app, "--hosts", "hosts", "--to", f"{registry.host}/{{}}/app:1", "--failed", "failed")
     ran = imgmove(*words)
