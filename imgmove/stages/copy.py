@@ -150,7 +150,7 @@ def _can_be_piped(sources: Sequence[Location], destinations: Sequence[Location],
 def _new_digests(session: Session, sources: Sequence[Location]) -> list[Note]:
     """What to tell of engines that keep no manifests, and so no digests."""
     return [
-        Note(f"{source}: {source.engine} keeps no manifests, so the image gets a new one with a digest of its own")
+        Note(f"{source}: its engine keeps no manifests, so the image gets a new one with a digest of its own")
         for source in sources
         if isinstance(source, EngineLocation) and not session.endpoints.engines.keeps_manifests(source)
     ]

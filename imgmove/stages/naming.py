@@ -81,7 +81,10 @@ def _found(endpoints: Endpoints, location: Location, *, every: bool) -> list[Ori
     if isinstance(location, LayoutLocation | ArchiveLocation):
         named = str(location.digest) if location.digest else location.name
     if isinstance(location, EngineLocation) and location.engine == "containerd":
-        return [Origin(source, location.name, own_reference(location.name, location), str(location))]
+        name = location.name
+        # A bare word may be a name without a tag, or an ID.
+        full = name if ":" in name or "/" in name else endpoints.engines.containerd(location).record_name(name)
+        return [Origin(source, name, own_reference(full, location), str(location))]
     if named and not every:
         return [_named(source, named, named, location, str(location))]
     if not isinstance(source, ImageLister):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import subprocess
+import tarfile
 import time
+from pathlib import Path
 
 import pytest
 
@@ -12,9 +15,9 @@ import imgmove
 from imgmove.endpoints.engines.containerd import Containerd
 from imgmove.endpoints.engines.docker import Docker
 from imgmove.endpoints.engines.podman import Podman
-from imgmove.errors import ServerRefused, SomeFailed
+from imgmove.errors import NotFound, ServerRefused, SomeFailed
 from imgmove.settings import Settings
-from tests.real.engine_fixtures import BASE, Listener, copied, diff_ids_of
+from tests.real.engine_fixtures import ADDED, BASE, Listener, copied, diff_ids_of
 from tests.real.engines import ContainerdEngine, RealEngine
 
 pytestmark = [pytest.mark.real, pytest.mark.xdist_group("engines")]
@@ -90,3 +93,34 @@ def test_taking_away_what_is_not_there_is_nothing_to_tell(
             copied(session, f"{layout}:app:1", engine.at("app:1"))
     assert "temporary image" not in " ".join([caught.value.hint, *listener.notes])
     assert engine.names() == []
+
+
+def test_an_image_goes_by_what_its_engine_calls_it(
+    engine: RealEngine, layout: str, session: imgmove.Session, tmp_path: Path
+) -> None:
+    for tag in ("1", "2"):
+        copied(session, f"{layout}:app:{tag}", engine.at(f"app:{tag}"))
+    with pytest.raises(NotFound, match=r"no image app \(there is .*app:1"):
+        copied(session, engine.at("app"), str(tmp_path / "none.tar"))
+    copied(session, f"{layout}:app:2", engine.at("app:latest"))
+    names = ["app", *_identities(engine, imgmove.inspect(f"{layout}:app:2", session=session))]
+    for number, name in enumerate(names):
+        copied(session, engine.at(name), str(tmp_path / f"{number}.tar"))
+        made = imgmove.inspect(str(tmp_path / f"{number}.tar"), session=session)
+        assert made.config["rootfs"] == {"type": "layers", "diff_ids": diff_ids_of([BASE, ADDED])}, name
+    with tarfile.open(tmp_path / "0.tar") as archive:
+        file = archive.extractfile("manifest.json")
+        assert file is not None
+        assert json.load(file)[0]["RepoTags"][0].endswith("/app:latest")
+
+
+def _identities(engine: RealEngine, image: imgmove.Inspection) -> list[str]:
+    if not isinstance(engine, ContainerdEngine):
+        identity = engine.do("image", "inspect", "--format", "{{.Id}}", "app:2").removeprefix("sha256:")
+        return [identity, identity[:12], f"sha256:{identity}"]
+    assert image.manifest is not None
+    assert image.manifest.config is not None
+    # As Kubernetes has it, and shows it to people.
+    engine.do("images", "tag", engine.shown("app:2"), str(image.manifest.config.digest))
+    digests = [image.root.digest, image.manifest.config.digest]
+    return [f"app@{image.root.digest}", *(text for digest in digests for text in (str(digest), digest.hex[:12]))]

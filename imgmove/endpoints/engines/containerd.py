@@ -8,13 +8,13 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 
 from imgmove.endpoints.engines.arrival import comes
 from imgmove.endpoints.engines.commands import Program
 from imgmove.endpoints.engines.destination import EngineImage, Way
 from imgmove.endpoints.engines.nearest import no_such_image
+from imgmove.endpoints.engines.record import ContainerdRecord, is_id
 from imgmove.endpoints.engines.shipment import Shipment
 from imgmove.engine.choose import choose_one
 from imgmove.errors import DigestMismatch, LocalError, NotFound, ServerRefused
@@ -35,15 +35,6 @@ _LAYERS = {
     "gzip": media_types.OCI_LAYER_GZIP,
     "zstd": media_types.OCI_LAYER_ZSTD,
 }
-
-
-@dataclass(frozen=True, slots=True)
-class _Record:
-    """An image as ``ctr images ls`` shows it."""
-
-    name: str
-    media_type: str
-    digest: Digest
 
 
 class Containerd:
@@ -83,16 +74,19 @@ class Containerd:
         Raises:
             NotFound: nothing; the nearest names are given.
         """
-        if name.startswith("sha256:"):
-            record = next((item for item in self._records() if str(item.digest) == name), None)
-        else:
-            record = self._record(name) or self._record(self.full_name(name))
-        if record is None:
-            raise no_such_image(self.label, name, self.references())
+        record = self._found(name)
         node = self._node(record.digest, record.media_type)
         if isinstance(node, Index) and not all(child.digest in self._blobs for child in node.manifests):
             return choose_one(node, self.platform())
         return Descriptor(record.media_type, record.digest, node.descriptor.size)
+
+    def record_name(self, name: str) -> str:
+        """The name of the record that a name or an ID means.
+
+        Raises:
+            NotFound: there is none; the nearest names are given.
+        """
+        return self._found(name).name
 
     def open(self, descriptor: Descriptor, offset: int = 0) -> Reader:
         """The content of a digest."""
@@ -244,12 +238,22 @@ class Containerd:
                 found[Digest.parse(words[0])] = Digest.parse(label.group(1)) if label else None
         return found
 
-    def _records(self, *filters: str) -> list[_Record]:
+    def _records(self, *filters: str) -> list[ContainerdRecord]:
         lines = self._program.ask("images", "ls", *filters).decode().splitlines()[1:]
         rows = [line.split() for line in lines]
-        return [_Record(row[0], row[1], Digest.parse(row[2])) for row in rows if len(row) > 2]
+        return [ContainerdRecord(row[0], row[1], Digest.parse(row[2])) for row in rows if len(row) > 2]
 
-    def _record(self, name: str) -> _Record | None:
+    def _found(self, name: str) -> ContainerdRecord:
+        """A record by its name, or by a digest or the beginning of an ID, which Kubernetes gives records for a name."""
+        full = name if is_id(name) else self.full_name(name)
+        if found := self._record(name) or self._record(full):
+            return found
+        meant = {item.digest: item for item in self._records() if item.goes_by(name) or item.goes_by(full)}
+        if len(meant) != 1:
+            raise no_such_image(self.label, name, self.references())
+        return next(iter(meant.values()))
+
+    def _record(self, name: str) -> ContainerdRecord | None:
         return next((record for record in self._records(f"name=={name}") if record.name == name), None)
 
     def _manifest(self, digest: Digest, media_type: str) -> Manifest:

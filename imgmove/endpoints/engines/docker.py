@@ -31,7 +31,7 @@ from imgmove.model import media_types
 from imgmove.model.digest import Digest
 from imgmove.model.manifest import Manifest, read_json
 from imgmove.model.platform import Platform
-from imgmove.model.reference import Reference
+from imgmove.model.reference import DEFAULT_TAG, Reference
 from imgmove.ports import Machine, read_all
 from imgmove.wire.http.errors import printable
 from imgmove.wire.stream_http import AnswerReader, StreamHttp, json_lines
@@ -39,6 +39,7 @@ from imgmove.wire.stream_http import AnswerReader, StreamHttp, json_lines
 _FIRST_WITH_ZSTD = 23
 _LARGEST_DOCUMENT = 64 << 20
 _LARGEST_ERROR = 64 << 10
+_WHOLE_ID = re.compile(r"[0-9a-f]{64}")
 _REQUEST = re.compile(r': failed to do request: [A-Z][a-z]+ "[^"]*"')
 """What containerd tells twice, so long that the reason after it would be cut off."""
 
@@ -187,10 +188,27 @@ class Docker:
 
     # --- giving images
 
-    def save(self, names: Sequence[str]) -> AnswerReader:
-        """An archive of images, as it comes."""
-        query = "&".join(f"names={quote(name, safe='')}" for name in names)
-        return self._opened(f"/images/get?{query}")
+    def save(self, name: str) -> AnswerReader:
+        """An archive of an image, as it comes."""
+        return self._opened(f"/images/get?names={quote(self.name_of_one(name), safe='')}")
+
+    def name_of_one(self, name: str) -> str:
+        """What names one image alone: of a repository without a tag docker saves all that there are.
+
+        Raises:
+            NotFound: there is no such image.
+        """
+        if _WHOLE_ID.fullmatch(name):
+            return f"sha256:{name}"
+        if name.startswith("sha256:") or "@" in name or ":" in name.rpartition("/")[2]:
+            return name
+        tagged = f"{name}:{DEFAULT_TAG}"
+        if self.find(tagged) is not None:
+            return tagged
+        if self.find(name) is None:
+            raise NotFound(f"{self.label} has no image {name}")
+        # The beginning of an ID.
+        return name
 
     def export(self, container: str) -> AnswerReader:
         """The root file system of a container, as it comes."""

@@ -70,7 +70,7 @@ class Engines:
         engine = self._engine(location)
         assert not isinstance(engine, Containerd)
         try:
-            stream = engine.save([location.name])
+            stream = engine.save(location.name)
         except NotFound:
             raise no_such_image(engine.label, location.name, engine.references()) from None
         self._streams.append(stream)
@@ -89,7 +89,11 @@ class Engines:
         image = engine.find(location.name)
         if image is None:
             return None
-        words = engine.save_words(location.name) if isinstance(engine, Podman) else _docker_save(place, location.name)
+        words = (
+            engine.save_words(location.name)
+            if isinstance(engine, Podman)
+            else _docker_save(place, engine.name_of_one(location.name))
+        )
         save = ThinSave(self._machine(place.carrier), words, engine.label)
         return save, save.blobs(image, engine.platform()) if engine.keeps_manifests else save.layers(image)
 

@@ -166,11 +166,10 @@ class Podman:
 
     # --- giving images
 
-    def save(self, names: Sequence[str]) -> CommandOutput:
-        """An archive of images, as it comes."""
-        for name in names:
-            self._program.ask("image", "inspect", "--format", "{{.Id}}", name)
-        return self._saving.output(*_SAVE, *names)
+    def save(self, name: str) -> CommandOutput:
+        """An archive of an image, as it comes."""
+        self._program.ask("image", "inspect", "--format", "{{.Id}}", name)
+        return self._saving.output(*_SAVE, name)
 
     def save_words(self, name: str) -> Sequence[str]:
         """The command that writes the archive of an image."""

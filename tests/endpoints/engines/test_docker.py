@@ -80,7 +80,7 @@ def test_answers_of_other_shapes_are_no_reason_to_fail_otherwise_than_as_ever(od
 def test_what_an_error_says_is_read_no_further_than_anybody_would() -> None:
     docker = Docker(cast("StreamHttp", Answering({})), cast("Machine", None), "docker")
     with pytest.raises(ServerRefused, match=r"x{300}…$"):
-        docker.save(["app"])
+        docker.save("app:1")
 
 
 def test_what_an_image_holds_is_asked_once() -> None:
