@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +18,13 @@ class BufferedSocket:
 
     Args:
         dialed: the socket, or what stands in for it.
+
+    Attributes:
+        heard: when something came the last time, by `time.monotonic`.
     """
 
     def __init__(self, dialed: Any) -> None:
+        self.heard = time.monotonic()
         self._socket = dialed
         self._buffer = memoryview(bytearray(_SIZE))
         self._begin = self._end = 0
@@ -59,6 +64,7 @@ class BufferedSocket:
             self._buffer[: self._end] = left
         got = int(self._receive_into(self._buffer[self._end :]))
         self._end += got
+        self.heard = time.monotonic()
         return got
 
     def _copied(self, buffer: memoryview) -> int:

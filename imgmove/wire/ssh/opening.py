@@ -79,7 +79,7 @@ def open_transport(dialing: Dialing) -> paramiko.Transport:
             if note := known.check(HostKey(key.get_name(), key.asbytes())):
                 dialing.note(note)
             dialing.proof.give(transport)
-            transport.set_keepalive(target.alive_interval)
+            transport.watch(target.alive_interval, dialing.timeout)
         except BaseException as error:
             transport.close()
             if isinstance(dialed, CommandSocket) and (complaint := dialed.complaint):

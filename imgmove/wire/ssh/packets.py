@@ -17,6 +17,7 @@ from paramiko.packet import NeedRekeyException, Packetizer
 
 from imgmove.wire.ssh.buffers import BufferedSocket
 from imgmove.wire.ssh.contents import Content, feed, widen
+from imgmove.wire.ssh.pulse import Pulse
 
 _USERAUTH = b"\0\0\0\x0cssh-userauth"
 _LENGTH = 4
@@ -49,6 +50,22 @@ class Connection(paramiko.Transport):
         packets: Any = self.packetizer
         packets.deliver = self._delivered
         self._may_prove = False
+        self._asking = threading.Lock()
+
+    def watch(self, interval: int, patience: float) -> None:
+        """Asks for a sign of life whenever nothing was sent for a while; ends when a host that gave some gives none any more.
+
+        Args:
+            interval: seconds of the while.
+            patience: seconds to wait for a sign.
+        """
+        packets: Any = self.packetizer
+        packets.watch(Pulse(lambda: self.global_request("keepalive@openssh.com"), packets.heard, patience), interval)
+
+    def global_request(self, *arguments: Any, **named: Any) -> Any:
+        """Asks what concerns no channel; one question at a time, as paramiko takes each answer for that to the last one."""
+        with self._asking:
+            return super().global_request(*arguments, **named)
 
     def _send_message(self, data: Any) -> None:
         """Sends a message; asks only once to prove who we are (RFC 4253, section 10).
@@ -90,7 +107,23 @@ class Packets(Packetizer):
         # Used again and again: making new ones costs more than to encrypt what goes into them.
         self._plain = self._sealed = memoryview(b"")
         self._arrived = 0
+        self._pulse: Pulse | None = None
         self.deliver: Callable[[Content], bool] = lambda _: False
+
+    def heard(self) -> float:
+        """When something came the last time, by `time.monotonic`."""
+        return self._buffered.heard
+
+    def watch(self, pulse: Pulse, interval: int) -> None:
+        """Ends the connection when the pulse has stopped; it beats now and whenever nothing was sent for so many seconds."""
+        self._pulse = pulse
+        self.set_keepalive(interval, pulse.beat)
+        pulse.beat()
+
+    def _check_keepalive(self) -> None:
+        super()._check_keepalive()  # type: ignore[misc]
+        if self._pulse is not None and self._pulse.has_stopped:
+            raise EOFError
 
     def set_inbound_cipher(self, *arguments: Any, **named: Any) -> None:
         """What comes next is under another key."""
@@ -170,7 +203,7 @@ class Packets(Packetizer):
                     raise EOFError from None
                 if between and not self._buffered.is_begun and self.need_rekey():
                     raise NeedRekeyException from None
-                self._check_keepalive()  # type: ignore[attr-defined]
+                self._check_keepalive()
             except OSError:
                 if self.closed:
                     raise EOFError from None

@@ -23,13 +23,16 @@ from imgmove.errors import AccessDenied, ServerRefused
 from imgmove.model.location import SshHost
 from imgmove.model.ssh import SshAccess
 from imgmove.wire.ssh import SshConnection, SshHosts
+from imgmove.wire.ssh.errors import ConnectionBroke
 
 
 class FilesOnly(paramiko.ServerInterface):
     """A host that takes sessions of whoever has the right key, and does nothing in them; nor does it know other channels."""
 
-    def __init__(self, key: paramiko.PKey) -> None:
+    def __init__(self, key: paramiko.PKey, wakes: threading.Event) -> None:
         self._key = key
+        self._wakes = wakes
+        self._questions = 0
 
     def get_allowed_auths(self, username: str) -> str:
         return "publickey"
@@ -39,6 +42,13 @@ class FilesOnly(paramiko.ServerInterface):
 
     def check_channel_request(self, kind: str, chanid: int) -> int:
         return OPEN_SUCCEEDED
+
+    def check_global_request(self, kind: str, msg: paramiko.Message) -> bool:
+        """Falls asleep at the second question."""
+        self._questions += 1
+        if self._questions > 1:
+            self._wakes.wait(60)
+        return False
 
     def check_channel_direct_tcpip_request(self, *_: Any) -> int:
         return OPEN_FAILED_UNKNOWN_CHANNEL_TYPE
@@ -51,15 +61,19 @@ def connection(tmp_path: Path) -> Iterator[SshConnection]:
         key.write_private_key_file(str(tmp_path / name))
     with contextlib.ExitStack() as stack:
         server = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        wakes = threading.Event()
         port = server.getsockname()[1]
         (tmp_path / "known").write_text(f"[127.0.0.1]:{port} {host.get_name()} {host.get_base64()}\n")
-        (tmp_path / "config").write_text(f"IdentityFile {tmp_path / 'wrong'}\nIdentityFile {tmp_path / 'right'}\n")
+        (tmp_path / "config").write_text(
+            f"IdentityFile {tmp_path / 'wrong'}\nIdentityFile {tmp_path / 'right'}\nServerAliveInterval 1\n"
+        )
 
         def serve() -> None:
             transport = paramiko.Transport(server.accept()[0])
             stack.callback(transport.close)
+            stack.callback(wakes.set)
             transport.add_server_key(host)
-            transport.start_server(threading.Event(), FilesOnly(right))
+            transport.start_server(threading.Event(), FilesOnly(right, wakes))
 
         threading.Thread(target=serve, daemon=True).start()
         access = SshAccess(
@@ -67,7 +81,7 @@ def connection(tmp_path: Path) -> Iterator[SshConnection]:
             user="ops",
             config_files=(str(tmp_path / "config"),),
             known_hosts=str(tmp_path / "known"),
-            timeout=20,
+            timeout=1,
         )
         hosts = SshHosts(access)
         stack.callback(hosts.close)
@@ -96,3 +110,10 @@ def test_a_host_that_does_no_more_than_files(connection: SshConnection) -> None:
         connection.run("true")
     with pytest.raises(AccessDenied, match="makes no connection to registry:5000 for us"):
         connection.connect_tcp("registry", 5000)
+
+
+def test_a_host_that_gives_no_sign_of_life_any_more(connection: SshConnection) -> None:
+    with connection.open_session() as stream:
+        stream.settimeout(None)
+        with pytest.raises(ConnectionBroke):
+            stream.recv(1)
