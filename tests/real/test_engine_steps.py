@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import re
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal, NoReturn, TypeVar
+from typing import Any, Literal, NoReturn, TypeVar
 
 import pytest
 
@@ -18,13 +19,16 @@ from imgmove.endpoints.engines.podman import Podman
 from imgmove.endpoints.layout import Layout
 from imgmove.errors import NetworkError
 from imgmove.model.platform import Platform
+from imgmove.ports import Command
 from imgmove.settings import Settings
 from imgmove.wire.files import LocalFiles
-from imgmove.wire.machine import LocalCommand, LocalMachine
+from imgmove.wire.machine import LocalMachine
+from imgmove.wire.remote_machine import RemoteMachine
 from imgmove.wire.stream_http import StreamHttp, Upload
 from tests.images import build_image
 from tests.real.engine_fixtures import ENGINES, diff_ids_of
 from tests.real.engines import ContainerdEngine, RealEngine
+from tests.real.sshd import RealSshd
 
 pytestmark = [pytest.mark.real, pytest.mark.xdist_group("engine-steps")]
 
@@ -77,10 +81,9 @@ class Steps:
 
 @pytest.fixture
 def steps(monkeypatch: pytest.MonkeyPatch) -> Steps:
-    """Stands at all doors that lead to engines of this machine."""
+    """Stands at all doors that lead to engines, of this machine and of others."""
     found = Steps()
     ask, order, upload, finish = StreamHttp.ask, StreamHttp.order, StreamHttp.upload, Upload.finish
-    start, listening = LocalMachine.start, LocalMachine.listening
 
     def end_unheard(body: Upload) -> None:
         def cut(*_: object) -> NoReturn:
@@ -89,28 +92,33 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> Steps:
         body._connection.sock.makefile = cut  # type: ignore[method-assign]
         finish(body)
 
-    def started(machine: LocalMachine, words: list[str]) -> LocalCommand | _Watched:
-        name = " ".join(words) + " "
-        command = found.take(name, lambda: start(machine, words))
-        return _Watched(command, found) if _CHANGES.search(name) else command
-
     monkeypatch.setattr(StreamHttp, "ask", lambda http, *a: found.take(f"{a[0]} {a[1]}", lambda: ask(http, *a)))
     monkeypatch.setattr(StreamHttp, "order", lambda http, *a: found.take(f"order {a[0]}", lambda: order(http, *a)))
     monkeypatch.setattr(StreamHttp, "upload", lambda http, *a: found.take("upload", lambda: upload(http, *a)))
     monkeypatch.setattr(
         Upload, "finish", lambda body: found.take("finish", lambda: finish(body), lambda: end_unheard(body))
     )
-    monkeypatch.setattr(LocalMachine, "start", started)
-    monkeypatch.setattr(
-        LocalMachine, "listening", lambda machine, take: found.take("listen", lambda: listening(machine, take))
-    )
+    for machine in (LocalMachine, RemoteMachine):
+        _stand_at(machine, found, monkeypatch)
     return found
+
+
+def _stand_at(kind: type[LocalMachine | RemoteMachine], found: Steps, monkeypatch: pytest.MonkeyPatch) -> None:
+    start, listening = kind.start, kind.listening
+
+    def started(machine: Any, words: list[str]) -> Command:
+        name = " ".join(words) + " "
+        command: Command = found.take(name, lambda: start(machine, words))
+        return _Watched(command, found) if _CHANGES.search(name) else command
+
+    monkeypatch.setattr(kind, "start", started)
+    monkeypatch.setattr(kind, "listening", lambda machine, take: found.take("listen", lambda: listening(machine, take)))
 
 
 class _Watched:
     """A command whose first input and whose end are steps, too."""
 
-    def __init__(self, command: LocalCommand, steps: Steps) -> None:
+    def __init__(self, command: Command, steps: Steps) -> None:
         self._command = command
         self._steps = steps
         self._is_fed = False
@@ -135,27 +143,37 @@ def state(engine: RealEngine) -> list[str]:
     return sorted(engine.do("image", "ls", "-a", "--format", "{{.ID}} {{.Repository}}:{{.Tag}}").splitlines())
 
 
-def listeners() -> set[str]:
-    """The inodes of sockets of this process that listen on TCP ports."""
+def listeners(*processes: int) -> set[str]:
+    """The inodes of sockets of these processes that listen on TCP ports."""
     listening = {line.split()[9] for line in Path("/proc/self/net/tcp").read_text().splitlines() if " 0A " in line}
     ours = set()
-    for file in Path("/proc/self/fd").iterdir():
-        try:
-            ours.add(os.readlink(file).removeprefix("socket:[").removesuffix("]"))
-        except OSError:
-            continue
+    for process in processes:
+        # Files and processes come and go.
+        with contextlib.suppress(OSError):
+            for file in Path(f"/proc/{process}/fd").iterdir():
+                with contextlib.suppress(OSError):
+                    ours.add(os.readlink(file).removeprefix("socket:[").removesuffix("]"))
     return listening & ours
 
 
-@pytest.mark.parametrize("name", ENGINES)
+@pytest.fixture
+def stack() -> Iterator[contextlib.ExitStack]:
+    with contextlib.ExitStack() as found:
+        yield found
+
+
+@pytest.mark.parametrize("name", [*ENGINES, *(f"{name}+ssh" for name in ENGINES)])
 def test_a_failure_at_every_step_leaves_nothing(
     name: str,
     request: pytest.FixtureRequest,
     settings: Settings,
+    edge_sshd: RealSshd,
     steps: Steps,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    stack: contextlib.ExitStack,
 ) -> None:
+    name, _, remote = name.partition("+")
     engine: RealEngine = request.getfixturevalue(name)
     engine.clean()
     place = Layout.writable(LocalFiles(), str(tmp_path / "layout"))
@@ -164,18 +182,26 @@ def test_a_failure_at_every_step_leaves_nothing(
     temporary = tmp_path / "temporary"
     temporary.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    folders = [temporary, edge_sshd.folder / "tmp"] if remote else [temporary]
     # It changes nothing, and podman takes longer for it than for all else.
     monkeypatch.setattr(Podman, "_platform", Platform("linux", "amd64"))
+    # The same connection to a host all the time: what is left open on it stays open.
+    session = stack.enter_context(imgmove.Session(replace(edge_sshd.settings(settings), retries=0)))
 
     def copy(tag: str) -> imgmove.CopyReport:
-        with imgmove.Session(replace(settings, retries=0)) as session:
-            return imgmove.copy(f"oci:{tmp_path / 'layout'}:app:{tag}", engine.at(f"app:{tag}"), session=session)
+        there = (
+            f"{engine.scheme}+ssh://{edge_sshd.host}/app:{tag}?{engine.options}" if remote else engine.at(f"app:{tag}")
+        )
+        return imgmove.copy(f"oci:{tmp_path / 'layout'}:app:{tag}", there, session=session)
+
+    def listening() -> set[str]:
+        return listeners(os.getpid(), *edge_sshd.connections())
 
     def forget() -> None:
         engine.do("images" if name == "containerd1" else "image", "rm", engine.shown("app:2"))
 
     copy("1").raise_failures()
-    before, open_before = state(engine), listeners()
+    before, open_before = state(engine), listening()
     steps.begin()
     copy("2").raise_failures()
     names = steps.names
@@ -196,8 +222,8 @@ def test_a_failure_at_every_step_leaves_nothing(
             else:
                 assert report.images[0].error is not None, what
                 assert found == before, what
-            assert listeners() == open_before, what
-            assert list(temporary.iterdir()) == [], what
+            assert listening() == open_before, what
+            assert [path for folder in folders for path in folder.iterdir()] == [], what
     steps.begin()
     copy("2").raise_failures()
     assert state(engine) == after
