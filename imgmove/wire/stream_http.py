@@ -12,14 +12,17 @@ import io
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from imgmove.errors import MalformedContent, NetworkError, Truncated
+from imgmove.errors import LocalError, MalformedContent, NetworkError, ServerRefused, Truncated
 from imgmove.model.manifest import read_json
 from imgmove.ports import ByteStream
 
 _LONGEST_WORK = 3600.0
 """Seconds after which nobody still works on what was asked for."""
 
-_LARGEST_ANSWER = 64 << 20
+_LARGEST_ANSWER = 16 << 20
+_LONGEST_STORY = 1 << 30
+"""Bytes that are told of work while it goes on, some for each layer each moment."""
+_LAST_WORDS = 64 << 10
 _BLOCK = 256 << 10
 
 
@@ -35,6 +38,7 @@ class StreamHttp:
         self._connect = connect
         self._label = label
         self._idle: list[_Connection] = []
+        self._has_answered = False
 
     def ask(self, method: str, path: str) -> tuple[int, bytes]:
         """Sends a request without a body, for a quick answer; returns the status and the whole answer.
@@ -52,29 +56,33 @@ class StreamHttp:
                     connection.close()
                     if is_fresh:
                         raise
-                    connection = _Connection(self._connect())
+                    connection = self._connected()
                     response = connection.exchange(method, path, None)
                 content = response.read(_LARGEST_ANSWER)
         except BaseException:
             connection.close()
             raise
+        self._has_answered = True
         self._give_back(connection, response)
         return response.status, content
 
     def order(self, path: str, headers: Mapping[str, str]) -> tuple[int, bytes]:
         """Has the server do something that may take long, by a POST without a body that is sent once.
 
+        Returns:
+            The status, and the last words of the answer.
+
         Raises:
             NetworkError: the connection broke.
         """
-        with contextlib.closing(_Connection(self._connect())) as connection, self._translated():
+        with contextlib.closing(self._connected()) as connection, self._translated():
             connection.be_patient()
             response = connection.exchange("POST", path, headers)
-            return response.status, response.read(_LARGEST_ANSWER)
+            return response.status, _last_words(response)
 
     def open(self, path: str) -> tuple[int, AnswerReader]:
         """Asks for something large; its bytes come as they are read."""
-        connection = _Connection(self._connect())
+        connection = self._connected()
         try:
             with self._translated():
                 # Much may have to be gathered before the first byte comes.
@@ -87,7 +95,7 @@ class StreamHttp:
 
     def upload(self, path: str, headers: Mapping[str, str] | None = None) -> Upload:
         """Begins a POST whose body is written in pieces."""
-        connection = _Connection(self._connect())
+        connection = self._connected()
         try:
             with self._translated():
                 connection.putrequest("POST", path)
@@ -108,7 +116,11 @@ class StreamHttp:
         try:
             return self._idle.pop(), False
         except IndexError:
-            return _Connection(self._connect()), True
+            return self._connected(), True
+
+    def _connected(self) -> _Connection:
+        with self._translated():
+            return _Connection(self._connect())
 
     def _give_back(self, connection: _Connection, response: http.client.HTTPResponse) -> None:
         if response.isclosed() and not response.will_close:
@@ -118,8 +130,14 @@ class StreamHttp:
 
     @contextlib.contextmanager
     def _translated(self) -> Iterator[None]:
-        with translated(self._label):
-            yield
+        try:
+            with translated(self._label):
+                yield
+        except (LocalError, ServerRefused) as error:
+            if not self._has_answered:
+                raise
+            # Who answered before and is gone now is being started again.
+            raise NetworkError(error.message, hint=error.hint) from error
 
 
 @contextlib.contextmanager
@@ -271,7 +289,7 @@ class Upload:
             raise BrokenPipeError from error
 
     def finish(self) -> tuple[int, bytes]:
-        """Ends the body; returns the status and the answer."""
+        """Ends the body; returns the status and the last words of the answer."""
         with translated(self._label):
             self._connection.be_patient()
             if not self.is_broken:
@@ -282,13 +300,25 @@ class Upload:
             response = http.client.HTTPResponse(self._connection.sock, method="POST")
             with contextlib.closing(response):
                 response.begin()
-                content, status = response.read(_LARGEST_ANSWER), response.status
+                content, status = _last_words(response), response.status
         self.close()
         return status, content
 
     def close(self) -> None:
         """Ends the connection; a server that has not got the whole body forgets it."""
         self._connection.close()
+
+
+def _last_words(response: http.client.HTTPResponse) -> bytes:
+    """The end of an answer that tells of work as long as that goes on, and says at last how it ended."""
+    kept = b""
+    left = _LONGEST_STORY
+    while left > 0 and (data := response.read(_LAST_WORDS)):
+        kept = (kept + data)[-_LAST_WORDS:]
+        left -= len(data)
+    if left <= 0:
+        raise MalformedContent("an answer without end")
+    return kept
 
 
 def json_lines(content: bytes) -> Iterator[dict[str, Any]]:

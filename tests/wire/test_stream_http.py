@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -7,7 +8,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from imgmove.errors import NetworkError, Truncated
+from imgmove.errors import LocalError, MalformedContent, NetworkError, Truncated
 from imgmove.wire.stream_http import StreamHttp, json_lines
 
 Serve = Callable[[Callable[[socket.socket], None]], StreamHttp]
@@ -172,6 +173,59 @@ def test_a_server_that_refuses_in_the_midst_of_an_upload(serve: Serve) -> None:
         upload.write(b"more")
     assert upload.is_broken
     assert upload.finish() == (500, b"no")
+
+
+def test_a_long_story_ends_with_what_counts(serve: Serve) -> None:
+    def answer(connection: socket.socket) -> None:
+        head(connection)
+        connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+        for _ in range(20):
+            connection.sendall(b'{"status": "%s"}\n' % (b"x" * 9000))
+        connection.sendall(b'{"error": "no room"}\n')
+
+    status, words = serve(answer).order("/create", {})
+    assert status == 200
+    assert list(json_lines(words))[-1] == {"error": "no room"}
+    assert len(words) < 100_000
+
+
+def test_a_story_without_end(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("imgmove.wire.stream_http._LONGEST_STORY", 100_000)
+
+    def answer(connection: socket.socket) -> None:
+        head(connection)
+        connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+        with contextlib.suppress(OSError):
+            while True:
+                connection.sendall(b"x" * 9000)
+
+    with pytest.raises(MalformedContent, match="without end"):
+        serve(answer).order("/create", {})
+
+
+def test_a_server_that_is_started_again_is_waited_for(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    def answer(connection: socket.socket) -> None:
+        head(connection)
+        connection.sendall(OK)
+
+    def gone() -> socket.socket:
+        raise LocalError("nothing listens")
+
+    http = serve(answer)
+    never = StreamHttp(gone, "the engine")
+    with pytest.raises(LocalError):
+        never.ask("GET", "/")
+    http.ask("GET", "/")
+    monkeypatch.setattr(http, "_connect", gone)
+    asks: list[Callable[[], object]] = [
+        lambda: http.ask("GET", "/"),
+        lambda: http.order("/", {}),
+        lambda: http.open("/"),
+        lambda: http.upload("/"),
+    ]
+    for ask in asks:
+        with pytest.raises(NetworkError, match="nothing listens"):
+            ask()
 
 
 def test_a_server_that_vanishes(serve: Serve) -> None:

@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 
 from imgmove.endpoints.archive.stream import Sink
-from imgmove.errors import AccessDenied, ImgmoveError, LocalError, NotFound, ServerRefused
+from imgmove.errors import AccessDenied, ImgmoveError, LocalError, NetworkError, NotFound, ServerRefused
 from imgmove.ports import Command, Machine, read_all
 from imgmove.wire.http.errors import printable
 
-_LARGEST_OUTPUT = 64 << 20
+_LARGEST_OUTPUT = 16 << 20
 _DENIED = ("permission denied", "operation not permitted")
 _DIALED = re.compile(r'(?:failed to dial "|dial unix )([^\s":]+)')
 """How containerd's and podman's own commands name the socket that nobody answers at."""
@@ -30,6 +30,7 @@ class Program:
 
     def __init__(self, machine: Machine, words: Sequence[str], label: str) -> None:
         self._machine = machine
+        self._has_answered = False
         self.words = tuple(words)
         self.label = label
 
@@ -88,6 +89,7 @@ class Program:
         status, said = command.wait()
         if status:
             raise self._error(what, status, said)
+        self._has_answered = True
 
     def _error(self, what: str, status: int, said: str) -> ImgmoveError:
         lines = [line for line in said.splitlines() if line.strip()]
@@ -100,7 +102,9 @@ class Program:
         if any(word in lower for word in _DENIED):
             return AccessDenied(text, hint="as root there, or as somebody who may use the socket")
         if dialed := _DIALED.search(said):
-            return LocalError(
+            # Who answered before and is gone now is being started again.
+            kind = NetworkError if self._has_answered else LocalError
+            return kind(
                 f"{self.label}: nothing listens at {dialed.group(1)}", hint="is the engine installed and running?"
             )
         return ServerRefused(text)

@@ -49,7 +49,7 @@ class Containerd:
 
     def __init__(self, machine: Machine, label: str, address: str = "", namespace: str = "") -> None:
         self.label = label
-        self.left: list[str] = []
+        self.left: dict[str, str] = {}
         self._machine = machine
         self._shell = Program(machine, ["sh", "-c"], label)
         self._options = (*(("-a", address) if address else ()), *(("-n", namespace) if namespace else ()))

@@ -132,13 +132,17 @@ class EngineDestination:
             shipment = Shipment(image, diff_ids, Platform.from_json(read_json_object(config)), held, content)
             self._engine.check(shipment)
             try:
-                notes = [*self._taken(shipment, names), *self._engine.left]
+                notes = self._taken(shipment, names)
             except ImgmoveError as error:
                 # Who tries again may never show this error, so what is left is kept for the next word.
-                error.hint = "; ".join(filter(None, [error.hint, *self._engine.left]))
+                error.hint = "; ".join(filter(None, [error.hint, *self._engine.left.values()]))
                 raise
+            for name in list(self._engine.left):
+                # It may have been away for a while.
+                remove(self._engine, name)
+            left = list(self._engine.left.values())
             self._engine.left.clear()
-            return notes
+            return [*notes, *left]
 
     def close(self) -> None:
         """Closes connections."""

@@ -37,7 +37,7 @@ from imgmove.wire.http.errors import printable
 from imgmove.wire.stream_http import AnswerReader, StreamHttp, json_lines
 
 _FIRST_WITH_ZSTD = 23
-_LARGEST_DOCUMENT = 64 << 20
+_LARGEST_DOCUMENT = 16 << 20
 _LARGEST_ERROR = 64 << 10
 _WHOLE_ID = re.compile(r"[0-9a-f]{64}")
 _REQUEST = re.compile(r': failed to do request: [A-Z][a-z]+ "[^"]*"')
@@ -56,7 +56,7 @@ class Docker:
         self._machine = machine
         self._seen: dict[str, EngineImage] = {}
         self.label = label
-        self.left: list[str] = []
+        self.left: dict[str, str] = {}
 
     # --- what it is
 

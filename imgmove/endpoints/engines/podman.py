@@ -27,7 +27,8 @@ from imgmove.model.manifest import Manifest, make_manifest, read_json
 from imgmove.model.platform import Platform
 from imgmove.streams import BytesReader
 
-_LARGEST_DOCUMENT = 64 << 20
+_LARGEST_DOCUMENT = 16 << 20
+_MOST_AT_ONCE = 200
 _LOCAL = "localhost/"
 _SAVE = ("save", "-q", "--format", "docker-archive")
 
@@ -48,7 +49,7 @@ class Podman:
         self._program = program
         self._saving = program.begun_by("sh", "-c", _IN_OWN_FOLDER, "sh")
         self.label = program.label
-        self.left: list[str] = []
+        self.left: dict[str, str] = {}
 
     def platform(self) -> Platform:
         """What it runs."""
@@ -81,9 +82,11 @@ class Podman:
 
     def held(self, image: Manifest, diff_ids: Sequence[Digest]) -> Collection[Digest]:
         """Layers that some image has on top of the same lower ones."""
-        identities = self._program.ask("images", "-q", "--no-trunc").decode().split()
-        found = self._inspected(*dict.fromkeys(identities)) if identities else []
-        return held_below(image, diff_ids, [item.diff_ids for item in found])
+        identities = list(dict.fromkeys(self._program.ask("images", "-q", "--no-trunc").decode().split()))
+        # Of thousands the answer would be as large as what tells of all their layers, and the question too long.
+        starts = range(0, len(identities), _MOST_AT_ONCE)
+        found = (item for start in starts for item in self._inspected(*identities[start:][:_MOST_AT_ONCE]))
+        return held_below(image, diff_ids, (item.diff_ids for item in found))
 
     def references(self) -> list[str]:
         """All names of images."""

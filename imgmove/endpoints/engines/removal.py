@@ -15,10 +15,10 @@ class Removing(Protocol):
     """An engine as far as names are taken away from it.
 
     Attributes:
-        left: what a person should know of names that could not be taken away.
+        left: names that could not be taken away, with what a person should know of them.
     """
 
-    left: list[str]
+    left: dict[str, str]
 
     @property
     def label(self) -> str: ...
@@ -37,6 +37,7 @@ def remove(engine: Removing, name: str) -> None:
 
     An image that arrived whole is no failure because of that.
     """
+    engine.left.pop(name, None)
     for tries_left in reversed(range(_TRIES)):
         try:
             engine.forget(name)
@@ -47,7 +48,7 @@ def remove(engine: Removing, name: str) -> None:
                 time.sleep(_PAUSE)
                 continue
             command = engine.removing(name)
-            engine.left.append(
+            engine.left[name] = (
                 f"{engine.label} may still have a temporary image ({error.message}): `{command}` removes it there,"
                 " and so does a copy to it a day later"
             )

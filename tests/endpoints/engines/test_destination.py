@@ -47,7 +47,7 @@ class Shelf:
         self.taken: list[str] = []
         self.archives: list[set[str]] = []
         self.asked = 0
-        self.left: list[str] = []
+        self.left: dict[str, str] = {}
 
     def platform(self) -> Platform:
         return Platform("linux", "amd64")
@@ -193,7 +193,9 @@ def test_a_removal_that_a_broken_connection_kept_is_tried_again(shelf: Shelf, mo
     assert set(shelf.images) == {"app:1"}
 
 
-@pytest.mark.parametrize("failures", [[NetworkError("cut") for _ in range(3)], [ServerRefused("cut")]])
+@pytest.mark.parametrize(
+    "failures", [[NetworkError("cut") for _ in range(6)], [ServerRefused("cut") for _ in range(2)]]
+)
 def test_a_name_that_stays_is_told_with_the_command_that_removes_it(
     shelf: Shelf, failures: list[ImgmoveError], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -207,16 +209,25 @@ def test_a_name_that_stays_is_told_with_the_command_that_removes_it(
     assert pull(shelf, APP, "app:2") == [], "it is told once"
 
 
+def test_a_name_that_stays_while_an_engine_is_away_goes_when_it_is_back(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failing_forget(shelf, [NetworkError("away") for _ in range(4)], monkeypatch)
+    assert pull(shelf) == []
+    assert set(shelf.images) == {"app:1"}
+
+
 def test_an_error_tells_what_stays(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
     shelf.failures["a part"] = NetworkError("the line broke")
-    failing_forget(shelf, [ServerRefused("cut")], monkeypatch)
+    failures: list[ImgmoveError] = [ServerRefused("cut")]
+    failing_forget(shelf, failures, monkeypatch)
     with pytest.raises(NetworkError, match="the line broke") as caught:
         pull(shelf)
     (left,) = shelf.images
     assert f"`clear {left}` removes it" in caught.value.hint
     shelf.failures.clear()
-    (note,) = pull(shelf)
-    assert f"`clear {left}` removes it" in note, "who tried again did not show the error"
+    assert pull(shelf) == [], "who tries again removes it"
+    assert set(shelf.images) == {"app:1"}
 
 
 def test_a_config_of_another_image() -> None:
