@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 from imgmove.engine.graph import DEEPEST_INDEX
-from imgmove.errors import MalformedContent, NotFound
+from imgmove.errors import MalformedContent, NotFound, UsageError
 from imgmove.model.descriptor import Descriptor
 from imgmove.model.digest import Digest
 from imgmove.model.manifest import Index, Manifest, Node, make_index, read_json_object
@@ -41,6 +41,23 @@ def flattened(index: Index, read: Callable[[Descriptor], Node]) -> Index:
 
 def _is_inner(child: Descriptor) -> bool:
     return child.is_index and child.platform is None
+
+
+def check_at_hand(image: Manifest, label: str, missing: Collection[Digest]) -> None:
+    """Sees to it that all of an image that a destination wants can be moved.
+
+    Args:
+        missing: what the destination lacks.
+
+    Raises:
+        UsageError: some of it is never moved (OCI image spec, *Non-Distributable Layers*).
+    """
+    elsewhere = next((layer for layer in image.layers if layer.is_foreign and layer.digest in missing), None)
+    if elsewhere is not None:
+        raise UsageError(
+            f"{label}: layer {elsewhere.digest.short} is not kept with the image, so an engine can't be given it",
+            hint="it lies where its maker put it, as those of Windows do; the engine's own pull fetches it",
+        ).on("source")
 
 
 def check_platform(manifest: Manifest, platforms: Sequence[Platform], read: Callable[[Descriptor], bytes]) -> None:

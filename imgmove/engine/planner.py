@@ -8,7 +8,7 @@ from functools import partial
 from typing import TypeVar
 
 from imgmove.engine.assemble import assemble
-from imgmove.engine.choose import check_platform, choose_one, choose_several, flattened
+from imgmove.engine.choose import check_at_hand, check_platform, choose_one, choose_several, flattened
 from imgmove.engine.convert import Conversions, Recipe, is_convertible
 from imgmove.engine.graph import (
     DEEPEST_INDEX,
@@ -135,6 +135,7 @@ class _Planner:
         what = f"asking what it holds of {root.digest.short}"
         holding = self._ask("destination", what, lambda: destination.holding(node, config, survey.move.names))
         survey.is_present = holding.is_complete and self._may_be_done
+        check_at_hand(node, survey.move.label, holding.missing)
         for child in node.children:
             recipe = self._findings.recipe(node, child, is_made_up=is_made_up(survey.move, root.digest))
             key = blob_key(survey.move, child, recipe)

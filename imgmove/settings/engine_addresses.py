@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
+import re
 from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import urlsplit
@@ -14,6 +16,7 @@ from imgmove.settings.user_file import read_json_object
 
 _DOCKER_SOCKET = "/var/run/docker.sock"
 _DEFAULT_CONTEXT = "default"
+_HOST_AND_PORT = re.compile(r"[\w.-]*:[0-9]{1,5}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,13 +84,15 @@ def _host_of_context(path: str, name: str) -> str:
 
 def _parsed(text: str, origin: str, certificates: str) -> EngineAddress:
     scheme, separator, rest = text.partition("://")
-    if separator and rest:
-        if scheme == "unix":
-            return EngineAddress("unix", rest)
-        if scheme == "ssh":
-            host, _, path = rest.partition("?")[0].partition("/")
-            return EngineAddress("ssh", host, socket=f"/{path}" if path else "")
-        if scheme in ("tcp", "http", "https"):
+    if not separator and _HOST_AND_PORT.fullmatch(text):
+        scheme, rest = "tcp", text
+    if rest and scheme == "unix":
+        return EngineAddress("unix", rest)
+    if rest and scheme == "ssh":
+        host, _, path = rest.partition("?")[0].partition("/")
+        return EngineAddress("ssh", host, socket=f"/{path}" if path else "")
+    if rest and scheme in ("tcp", "http", "https"):
+        with contextlib.suppress(ValueError):
             parts = urlsplit(f"//{rest}")
             port = parts.port or (2376 if certificates else 2375)
             host = parts.hostname or "127.0.0.1"

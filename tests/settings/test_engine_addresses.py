@@ -31,6 +31,8 @@ def write_context(tmp_path: Path, name: str, host: object) -> None:
         ("ssh://ops@edge1/run/d.sock", EngineAddress("ssh", "ops@edge1", socket="/run/d.sock")),
         ("tcp://build:2376", EngineAddress("tcp", "build:2376")),
         ("tcp://build", EngineAddress("tcp", "build:2375")),
+        ("build:2376", EngineAddress("tcp", "build:2376")),
+        (":2375", EngineAddress("tcp", "127.0.0.1:2375")),
         ("tcp://[::1]:99", EngineAddress("tcp", "[::1]:99")),
     ],
 )
@@ -43,7 +45,9 @@ def test_tls(tmp_path: Path) -> None:
     assert address(tmp_path, variables) == EngineAddress("tcp", "build:2376", "/certs")
 
 
-@pytest.mark.parametrize("text", ["npipe:////./pipe/docker", "docker", "unix://"])
+@pytest.mark.parametrize(
+    "text", ["npipe:////./pipe/docker", "docker", "unix://", "tcp://a:b", "tcp://a:99999", "tcp://[::1"]
+)
 def test_what_is_no_address(tmp_path: Path, text: str) -> None:
     with pytest.raises(ConfigError, match="DOCKER_HOST"):
         address(tmp_path, {"DOCKER_HOST": text})
