@@ -62,6 +62,15 @@ class Connection(paramiko.Transport):
         packets: Any = self.packetizer
         packets.watch(Pulse(lambda: self.global_request("keepalive@openssh.com"), packets.heard, patience), interval)
 
+    def get_exception(self) -> Exception | None:
+        """What ended the connection, for whoever has to raise it; a host may send what paramiko fails at in any way."""
+        error: Exception | None = super().get_exception()
+        if error is None or isinstance(error, (paramiko.SSHException, EOFError, OSError)):
+            return error
+        unreadable = paramiko.SSHException(f"what came can't be read ({type(error).__name__})")
+        unreadable.__cause__ = error
+        return unreadable
+
     def global_request(self, *arguments: Any, **named: Any) -> Any:
         """Asks what concerns no channel; one question at a time, as paramiko takes each answer for that to the last one."""
         with self._asking:

@@ -15,6 +15,7 @@ from paramiko.auth_handler import AuthHandler
 from paramiko.common import (
     AUTH_FAILED,
     AUTH_SUCCESSFUL,
+    MSG_KEXINIT,
     OPEN_FAILED_UNKNOWN_CHANNEL_TYPE,
     OPEN_SUCCEEDED,
 )
@@ -117,3 +118,24 @@ def test_a_host_that_gives_no_sign_of_life_any_more(connection: SshConnection) -
         stream.settimeout(None)
         with pytest.raises(ConnectionBroke):
             stream.recv(1)
+
+
+def test_what_no_ssh_server_sends(tmp_path: Path) -> None:
+    names = b"\xff" * 1000
+    message = bytes([MSG_KEXINIT]) + bytes(16) + 10 * (len(names).to_bytes(4) + names) + bytes(5)
+    padding = 8 - (len(message) + 5) % 8 + 8
+    packet = (len(message) + padding + 1).to_bytes(4) + bytes([padding]) + message + bytes(padding)
+    with socket.create_server(("127.0.0.1", 0)) as server, contextlib.ExitStack() as stack:
+
+        def serve() -> None:
+            with contextlib.suppress(OSError), server.accept()[0] as connected:
+                connected.sendall(b"SSH-2.0-odd\r\n" + packet)
+                while connected.recv(1000):
+                    """Until it is given up."""
+
+        threading.Thread(target=serve, daemon=True).start()
+        hosts = SshHosts(SshAccess(home=str(tmp_path), user="ops", timeout=20))
+        stack.callback(hosts.close)
+        with pytest.raises(ConnectionBroke) as caught:
+            hosts.connection(SshHost("127.0.0.1", "ops", server.getsockname()[1])).run("true")
+        assert len(str(caught.value)) < 200
