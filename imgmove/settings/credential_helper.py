@@ -79,17 +79,14 @@ class CredentialHelper:
     def _run(self, verb: str, request: str, *, secret: str) -> bytes | None:
         import subprocess
 
+        from imgmove.settings.short_program import SaidTooMuch, run_short
+
         try:
-            result = subprocess.run(  # noqa: S603 - the program that the user's own settings name
-                [self._located(), verb],
-                input=request.encode(),
-                capture_output=True,
-                timeout=self.timeout,
-                env=dict(self.variables),
-                check=False,
-            )
+            result = run_short([self._located(), verb], request.encode(), self.variables, self.timeout)
         except subprocess.TimeoutExpired:
             raise LocalError(f"{self.program} {verb} took more than {self.timeout:g} seconds") from None
+        except SaidTooMuch:
+            raise LocalError(f"{self.program} {verb} printed more than any answer has") from None
         except (OSError, ValueError) as error:
             raise LocalError(f"{self.program} cannot be run: {type(error).__name__}") from None
         if result.returncode == 0:

@@ -86,6 +86,19 @@ def test_a_program_that_hangs_is_ended(machine: Machine) -> None:
         helper(machine, timeout=0.2).get("example.org")
 
 
+@pytest.mark.parametrize("stream", ["", " >&2"])
+def test_a_program_that_prints_without_end_is_ended(machine: Machine, stream: str) -> None:
+    asked = scripted(machine, f"while :; do echo {'x' * 4000}{stream}; done")
+    with pytest.raises(LocalError, match="docker-credential-fake get printed more than any answer has"):
+        asked.get("example.org")
+
+
+def test_a_program_need_not_listen(machine: Machine) -> None:
+    asked = scripted(machine, """exec <&-; echo '{"Username": "me", "Secret": "x"}'""")
+    asked.store("example.org", Credentials("me", SECRET * 10_000))
+    assert asked.get("example.org") == Credentials("me", "x")
+
+
 def test_a_program_that_cannot_be_run(machine: Machine) -> None:
     machine.write_program("docker-credential-fake", "#!/no/such/interpreter\n")
     with pytest.raises(LocalError, match="docker-credential-fake cannot be run"):
