@@ -59,6 +59,7 @@ class StoredLayer:
     below: Sequence[StoredLayer] = ()
     _begun: Reader | None = field(default=None, init=False)
     _is_known: bool = field(default=False, init=False)
+    _is_told: bool = field(default=False, init=False)
 
     def open(self) -> Reader:
         """Its tar.
@@ -108,7 +109,10 @@ class StoredLayer:
         return str(self.descriptor.digest)
 
     def finished(self) -> None:
-        """Tells that all of it was read."""
+        """Tells that all of it was read; once, as hard links may want a layer to be read again."""
+        if self._is_told:
+            return
+        self._is_told = True
         self.run.observer.on(BlobFinished(self._key, self.descriptor.digest.short, self.descriptor.size, "sent"))
 
 

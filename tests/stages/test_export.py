@@ -10,7 +10,7 @@ import random
 import subprocess
 import sys
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -22,8 +22,10 @@ from imgmove.engine.layers import AHEAD, StoredLayer
 from imgmove.engine.run import RetryPolicy
 from imgmove.errors import DigestMismatch, LocalError, MalformedContent, NotFound, Truncated, UsageError
 from imgmove.model.location_grammar import parse_location
+from imgmove.ports import BlobFinished, Event, PlanMade
 from imgmove.settings import Settings
 from imgmove.stages.export import export_to_file, export_to_stream
+from imgmove.streams import drain
 from imgmove.wire.files import LocalFiles
 from tests.images import BuiltImage, build_artifact, build_image, build_index, docker_archive
 from tests.quirks import Drop, Quirks, RegistryServer
@@ -45,6 +47,27 @@ def placed(image: BuiltImage, folder: Path) -> str:
 
 def blob_files(folder: Path) -> list[Path]:
     return sorted((folder / "blobs" / "sha256").iterdir(), key=lambda path: path.stat().st_size)
+
+
+def test_a_layer_that_is_read_again_is_told_of_once(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def read_twice(layers: Sequence[StoredLayer], _: object) -> None:
+        for layer in (*layers, *layers):
+            drain(layer.open())
+
+    class Counting:
+        left = 0
+
+        def on(self, event: Event, /) -> None:
+            if isinstance(event, PlanMade):
+                self.left += event.blobs_to_send
+            self.left -= isinstance(event, BlobFinished)
+
+    monkeypatch.setattr("imgmove.stages.export.unite", read_twice)
+    with imgmove.Session(settings, watching := Counting()) as session:
+        export_to_stream(session, parse_location(placed(IMAGE, tmp_path / "in")), io.BytesIO())
+    assert watching.left == 0
 
 
 def test_a_layer_knows_only_those_that_are_begun_ahead_of_it(
