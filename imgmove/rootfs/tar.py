@@ -61,8 +61,8 @@ class ByteStream(Protocol):
         """Exactly ``size`` bytes, fewer only at the end."""
         ...
 
-    def skip(self, size: int) -> None:
-        """Passes over bytes."""
+    def skip(self, size: int) -> int:
+        """Passes over bytes; how many of them are known not to be there."""
         ...
 
 
@@ -88,9 +88,10 @@ class FileStream:
         self._position += len(data)
         return data
 
-    def skip(self, size: int) -> None:
+    def skip(self, size: int) -> int:
         """Moves on."""
         self._position += size
+        return 0
 
 
 class PipeStream:
@@ -111,10 +112,11 @@ class PipeStream:
         """Up to ``size`` of the next bytes, as many as are at hand."""
         return self._reader.read(size)
 
-    def skip(self, size: int) -> None:
-        """Reads past bytes."""
+    def skip(self, size: int) -> int:
+        """Reads past bytes; how many of them did not come."""
         while size > 0 and (part := self._reader.read(min(size, READ_BLOCK))):
             size -= len(part)
+        return size
 
 
 def scan(stream: ByteStream) -> Iterator[Member]:
@@ -157,7 +159,8 @@ class Scan:
             self.left = member.size
             yield member
             padding = padded(member.size) - member.size
-            self._stream.skip(self.left + padding)
+            if self._stream.skip(self.left + padding) > padding:
+                raise Truncated(f"the tar ends in the middle of {member.name!r:.200}")
             self._offset += member.size + padding
 
     def _header(self) -> bytes | None:

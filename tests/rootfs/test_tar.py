@@ -105,6 +105,16 @@ def test_an_archive_cut_in_a_header() -> None:
         list(scan(PipeStream(BytesReader(make_header("x", 0)[:100]))))
 
 
+@pytest.mark.parametrize(("size", "there"), [(600, 599), (600, 0), (10, 9)])
+def test_an_archive_cut_in_content_that_is_skipped(size: int, there: int) -> None:
+    with pytest.raises(Truncated, match="ends in the middle of 'x'"):
+        list(scan(PipeStream(BytesReader(make_header("x", size) + bytes(there)))))
+
+
+def test_an_archive_without_its_last_padding() -> None:
+    assert [item.size for item in scan(PipeStream(BytesReader(make_header("x", 600) + bytes(600))))] == [600]
+
+
 def test_a_wrong_checksum() -> None:
     header = bytearray(make_header("x", 0))
     header[0] ^= 1
