@@ -13,7 +13,8 @@ from itertools import islice
 from imgmove.errors import ImgmoveError, MalformedContent, NotFound, SizeMismatch
 from imgmove.model.descriptor import Descriptor
 from imgmove.model.digest import Digest
-from imgmove.model.manifest import LARGEST_MANIFEST, Index, Node, parse_manifest
+from imgmove.model.manifest import LARGEST_MANIFEST, Index, Node, parse_manifest, schema_1
+from imgmove.model.media_types import SCHEMA1
 from imgmove.ports import Destination, NamedImage, NameResolver, Opener, Reader, Source, TagLister, read_all
 from imgmove.streams import BytesReader, ContentCheck
 
@@ -152,6 +153,9 @@ def read_node(source: Opener, descriptor: Descriptor) -> Node:
     Raises:
         ContentError: it is not what its descriptor says, or can't be read as a manifest.
     """
+    if descriptor.media_type in SCHEMA1:
+        # Its digest is that of a part of it (without the signatures), so its content would seem to be wrong.
+        raise schema_1()
     content = read_content(source, descriptor)
     try:
         return parse_manifest(content, descriptor.media_type, descriptor.digest.algorithm)
@@ -190,7 +194,9 @@ def blame(error: ImgmoveError, name: str) -> ImgmoveError:
     if not name or name in error.message:
         return error
     blamed = copy(error)
-    blamed.message = f"{name}: {error.message}"
+    # The side is told of what went wrong, not of the image.
+    blamed.message = f"{name}: {error.side}: {error.message}" if error.side else f"{name}: {error.message}"
+    blamed.side = None
     blamed.__cause__ = error.__cause__
     return blamed
 

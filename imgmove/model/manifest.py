@@ -245,14 +245,19 @@ def make_index(media_type: str, manifests: Sequence[Descriptor], annotations: Ma
     return node
 
 
+def schema_1() -> MalformedContent:
+    """What to say of the manifests that docker wrote before 2016."""
+    return MalformedContent(
+        "Docker schema 1 manifests are not supported",
+        hint="an old docker that pulls the image and pushes it again writes schema 2, and so does skopeo",
+    )
+
+
 def _kind(document: Mapping[str, object], told: str) -> str:
     version = document.get("schemaVersion")
     own = _text_or_nothing(document.get("mediaType"))
     if version == 1 or own in media_types.SCHEMA1 or "fsLayers" in document:
-        raise MalformedContent(
-            "Docker schema 1 manifests are not supported",
-            hint="pull the image with docker and push it again; that writes schema 2",
-        )
+        raise schema_1()
     kind = own or _guess(document, told)
     if kind in (media_types.ORAS_ARTIFACT, media_types.OCI_ARTIFACT):
         return kind
