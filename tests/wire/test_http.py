@@ -107,6 +107,26 @@ def test_a_proxy_that_is_not_there_is_what_is_named(proxy: str, said: str) -> No
     assert caught.value.message == said
 
 
+@pytest.mark.parametrize(
+    ("status", "kind", "said"),
+    [
+        ("407 Proxy Authentication Required", AccessDenied, "wants a user name and password"),
+        ("403 Forbidden", AccessDenied, "says: status 403 Forbidden"),
+        ("502 Bad Gateway", NetworkError, "says: status 502 Bad Gateway"),
+    ],
+)
+def test_a_proxy_that_makes_no_tunnel(status: str, kind: type[ImgmoveError], said: str) -> None:
+    answer = f"HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode()
+    with (
+        answering(answer) as (proxy, _),
+        closing(HttpClient(5, ProxyRules(https=f"http://{proxy}"))) as client,
+        pytest.raises(ImgmoveError) as caught,
+    ):
+        client.request("GET", "https://reg.example.com/v2/")
+    assert type(caught.value) is kind
+    assert caught.value.message == f"the proxy on the way to reg.example.com {said}"
+
+
 def test_a_proxy() -> None:
     with answering(OK) as (proxy, received), closing(HttpClient(5, ProxyRules(http=f"http://{proxy}"))) as client:
         assert everything(client.request("GET", "http://registry.invalid/v2/")) == b"hello"
@@ -199,6 +219,16 @@ def test_statuses(client: HttpClient, status: int, kind: type[ImgmoveError]) -> 
     assert "secret" not in str(error)
     if isinstance(error, Throttled | ServerError):
         assert error.delay == 7
+
+
+def test_of_several_errors_one_that_says_something_is_told(client: HttpClient) -> None:
+    unknown = '{"code":"UNKNOWN","message":"unknown error"}'
+    telling = '{"code":"MANIFEST_BLOB_UNKNOWN","message":"blob unknown to registry","detail":"sha256:ab"}'
+    for errors, said in ((f"{unknown},{telling}", "blob unknown to registry (sha256:ab)"), (unknown, "unknown error")):
+        body = f'{{"errors":[{errors}]}}'
+        head = f"HTTP/1.1 500 X\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+        with answering((head + body).encode()) as (host, _):
+            assert error_of(client.request("GET", f"http://{host}/")).message.endswith(f" says: {said}")
 
 
 def test_both_forms_of_retry_after() -> None:

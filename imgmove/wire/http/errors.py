@@ -9,7 +9,7 @@ import re
 import socket
 import ssl
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -30,6 +30,8 @@ WITH_TLS = "add --no-src-plain-http or --no-dest-plain-http"
 
 _WANTS_TLS = re.compile(rb"HTTP request (?:to an|was sent to) HTTPS", re.IGNORECASE)
 """What servers for TLS say to those who come without: those in Go, and nginx."""
+
+_NO_TUNNEL = re.compile(r"Tunnel connection failed: (\d{3}) ?([\w -]*)")
 
 _LONGEST_MESSAGE = 300
 _LARGEST_BODY = 64 << 10
@@ -118,7 +120,7 @@ def _explained(error: BaseException, url: str) -> ImgmoveError:
     if (known := next(filter(None, (_known(cause, host) for cause in chain)), None)) is not None:
         return known
     if through_proxy:
-        return NetworkError(f"{host} failed")
+        return _refused_by_proxy(chain, host)
     if any(isinstance(cause, requests.Timeout | urllib3.exceptions.TimeoutError | TimeoutError) for cause in chain):
         return NetworkError(f"{host} did not answer in time")
     if isinstance(error, requests.exceptions.InvalidHeader):
@@ -139,6 +141,18 @@ def _known(cause: BaseException, host: str) -> ImgmoveError | None:
             return NetworkError(f"the name {host} can't be looked up at the moment")
         return NoSuchHost(f"no such host: {host}")
     return NetworkError(f"{host} refused the connection") if isinstance(cause, ConnectionRefusedError) else None
+
+
+def _refused_by_proxy(chain: Sequence[BaseException], host: str) -> ImgmoveError:
+    """The standard library tells only in words what a proxy answered instead of making a tunnel."""
+    answer = next(filter(None, (_NO_TUNNEL.search(str(cause)) for cause in chain)), None)
+    if answer is None:
+        return NetworkError(f"{host} failed")
+    if answer[1] == "407":
+        hint = "write it into HTTPS_PROXY, as http://USER:PASSWORD@HOST:PORT"
+        return AccessDenied(f"{host} wants a user name and password", hint=hint)
+    said = f"{host} says: {printable(f'status {answer[1]} {answer[2]}')}"
+    return AccessDenied(said) if answer[1] in ("401", "403") else NetworkError(said)
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
@@ -206,9 +220,10 @@ def _beginning(response: Response) -> bytes:
 
 
 def _registry_error(content: bytes) -> tuple[str, str]:
-    """Code and message of the first error in a body (OCI distribution spec, *Error Codes*)."""
+    """Code and message of the first error in a body that says something (OCI distribution spec, *Error Codes*)."""
     with contextlib.suppress(ValueError, RecursionError, AttributeError, LookupError, TypeError):
-        first = json.loads(content)["errors"][0]
+        errors = json.loads(content)["errors"]
+        first = next((error for error in errors if error.get("code") != "UNKNOWN"), errors[0])
         code, message = str(first.get("code") or ""), str(first.get("message") or "")
         detail = first.get("detail")
         extra = f" ({detail})" if isinstance(detail, str) and detail else ""
