@@ -86,7 +86,7 @@ class Endpoints:
             UsageError: something does, but it is neither a layout nor an archive.
         """
         if isinstance(location, PipeLocation) and self._stdin is None and _is_stdin_a_file():
-            return ArchiveLocation("archive", "/dev/stdin")
+            return ArchiveLocation("archive", "/dev/stdin", shown=str(location))
         with _on("source"):
             return places.looked_up(location, self._files)
 
@@ -155,7 +155,7 @@ class Endpoints:
     def spooled(self, location: Location) -> ArchiveLocation:
         """Copies a pipe into a temporary file that goes away with this, and says where that is."""
         what = "the pipe's" if isinstance(location, PipeLocation) else f"{location}'s"
-        return ArchiveLocation("archive", self._temporary.file(self._stream(location), what))
+        return ArchiveLocation("archive", self._temporary.file(self._stream(location), what), shown=str(location))
 
     def thinned(self, location: EngineLocation, save: ThinSave, held: Mapping[SavedLayer, Descriptor]) -> None:
         """Opens an engine's image without layers that nobody is going to read; it is the source from then on.
@@ -169,7 +169,7 @@ class Endpoints:
         with closing(save.without(held)) as stream:
             path = self._temporary.file(codec.decompressing(stream, "gzip"), f"{location}'s")
         left_out = {layer.diff_id: blob.size if blob.digest == layer.diff_id else 0 for layer, blob in held.items()}
-        self._once(("source", str(location)), lambda: open_archive(self._files, path, left_out))
+        self._once(("source", str(location)), lambda: open_archive(self._files, path, left_out, label=str(location)))
 
     def container(self, location: EngineLocation) -> Reader:
         """Opens the root file system of a container: one tar, as the engine sends it.
@@ -268,13 +268,14 @@ class Endpoints:
             case ArchiveLocation():
                 from imgmove.endpoints.archive import open_archive
 
-                return open_archive(self._hosts.files(location.carrier), location.path)
+                label = "the pipe" if location.shown == str(PipeLocation()) else location.shown
+                return open_archive(self._hosts.files(location.carrier), location.path, label=label)
             case EngineLocation(engine="containerd"):
                 return self.engines.containerd(location)
             case EngineLocation():
                 from imgmove.endpoints.archive import open_archive
 
-                return open_archive(self._files, self.spooled(location).path)
+                return open_archive(self._files, self.spooled(location).path, label=str(location))
             case BundleLocation():
                 from imgmove.endpoints.bundle import open_bundle
 

@@ -112,6 +112,7 @@ class ArchiveLocation:
 
     Attributes:
         kind: ``archive`` where the person left it open.
+        shown: what people call it, where its path says nothing to them, as with what came out of a pipe.
     """
 
     kind: ArchiveKind
@@ -119,8 +120,11 @@ class ArchiveLocation:
     name: str = ""
     digest: Digest | None = None
     carrier: SshHost | None = None
+    shown: str = ""
 
     def __str__(self) -> str:
+        if self.shown:
+            return self.shown
         if self.kind == "archive":
             # No scheme says "some archive"; a path does, and it can't hold a name, but oci-archive: can.
             return path_text(self.path) if not (self.name or self.digest) else _file_text("oci-archive", self)

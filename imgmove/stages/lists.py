@@ -27,7 +27,8 @@ def tags(session: Session, location: Location) -> list[str]:
     try:
         source = session.endpoints.source(location)
         if isinstance(source, TagLister):
-            found = session.run.persist(f"listing {location}", lambda: list(source.tags()))
+            where = location.reference.name if isinstance(location, RegistryLocation) else location
+            found = session.run.persist(f"listing {where}", lambda: list(source.tags()))
         elif isinstance(source, ImageLister):
             images = source.images()
             found = [name for image in images for name in image.names]

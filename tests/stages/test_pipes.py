@@ -14,7 +14,7 @@ import imgmove
 from imgmove.endpoints.factory import Endpoints
 from imgmove.endpoints.layout import Layout
 from imgmove.endpoints.layout_reader import blob_path
-from imgmove.errors import ContentError, UsageError
+from imgmove.errors import ContentError, Truncated, UsageError
 from imgmove.model.location_grammar import parse_location
 from imgmove.settings import Settings
 from imgmove.stages.copy import copy
@@ -64,6 +64,26 @@ def piped(
     with imgmove.Session(settings) as session, content.open("rb") as stream:
         session.endpoints = Endpoints(settings, stdin=stream, stdout=output)
         return copy(session, [parse_location("-")], [parse_location(target)], options)
+
+
+def test_a_pipe_that_is_cut_off_fails_where_all_is_there_too(
+    quick: Settings, new_archive: Path, tmp_path: Path
+) -> None:
+    place = f"oci:{tmp_path / 'out'}:app:1"
+    piped(quick, new_archive, place).raise_failures()
+    (tmp_path / "cut.tar").write_bytes(new_archive.read_bytes()[: 4 << 20])
+    with pytest.raises(Truncated, match="ends in the middle of"):
+        piped(quick, tmp_path / "cut.tar", place)
+
+
+def test_what_was_a_pipe_is_not_called_by_its_temporary_file(
+    quick: Settings, registry: RegistryServer, new_archive: Path, tmp_path: Path
+) -> None:
+    prefix = f"{registry.host}/"
+    assert [image.source for image in piped(quick, new_archive, prefix).images] == ["-"]
+    (tmp_path / "cut.tar").write_bytes(new_archive.read_bytes()[: 4 << 20])
+    with pytest.raises(Truncated, match=r"^source: the pipe ends in the middle of"):
+        piped(quick, tmp_path / "cut.tar", prefix)
 
 
 @pytest.mark.parametrize("which", ["old", "new"])

@@ -70,7 +70,7 @@ class Archive(LayoutReader):
             self._temporary = ""
 
 
-def open_archive(files: Files, path: str, left_out: Mapping[Digest, int] = _NONE) -> Archive:
+def open_archive(files: Files, path: str, left_out: Mapping[Digest, int] = _NONE, *, label: str = "") -> Archive:
     """Opens an archive of any format and compression.
 
     One that is compressed as a whole can't be read in place, so it is unpacked into a temporary file first.
@@ -78,6 +78,7 @@ def open_archive(files: Files, path: str, left_out: Mapping[Digest, int] = _NONE
     Args:
         left_out: diffIDs of layers that it is known to lack, as nobody is going to read them, and their sizes; 0 for one
             that is going to be taken in another compression.
+        label: what people call it; else its path.
 
     Raises:
         NotFound: there is none.
@@ -86,10 +87,10 @@ def open_archive(files: Files, path: str, left_out: Mapping[Digest, int] = _NONE
     """
     compression = codec.sniff(files.read_at(path, 0, TAR_BLOCK))
     if compression == "none":
-        return _opened(files, path, path, "", left_out)
+        return _opened(files, path, label or path, "", left_out)
     temporary = _unpacked(files, path, compression)
     try:
-        return _opened(LocalFiles(), temporary, path, temporary, left_out)
+        return _opened(LocalFiles(), temporary, label or path, temporary, left_out)
     except BaseException:
         LocalFiles().remove(temporary)
         raise
