@@ -46,7 +46,10 @@ def delete(
     running: Reaching,
     output: Output,
 ) -> None:
-    """Remove a name; other names of the same image stay."""
+    """Remove a name; other names of the same image stay.
+
+    As everywhere, a registry's name without a tag means :latest, not the whole repository.
+    """
     locations = [parse_location(image) for image in images]
     from imgmove.cli.session import make_messages, watched_session
     from imgmove.errors import ImgmoveError

@@ -51,6 +51,8 @@ class Platform:
         Raises:
             UsageError: not of that form.
         """
+        if text.strip().lower() == "all":
+            raise UsageError("all is not a platform", hint="where none is given, all of an index are taken")
         parts = text.strip().split("/")
         if len(parts) > 3 or text.strip().lower() in _SYSTEMS or not all(_COMPONENT.fullmatch(part) for part in parts):
             raise UsageError(f"not a platform: {text!r:.80}", hint="write it like linux/amd64 or linux/arm/v7")

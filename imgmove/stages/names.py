@@ -52,7 +52,8 @@ def delete(session: Session, location: Location, *, by_digest: bool = False) -> 
         What was removed, as a location.
 
     Raises:
-        UsageError: nothing can be deleted there, or a digest was given without ``by_digest``.
+        UsageError: nothing can be deleted there, no image of a layout is named, or a digest was given without
+            ``by_digest``.
         NotFound: there is no such image.
     """
     location = _writable(session, location)
@@ -60,6 +61,8 @@ def delete(session: Session, location: Location, *, by_digest: bool = False) -> 
     if not isinstance(place, Deleter) or not isinstance(place, Destination):
         raise UsageError(f"nothing can be deleted from {location}")
     named = _resolvable(location)
+    if not named:
+        raise UsageError(f"{location} names no image", hint=f"imgmove tags {location} lists those that it holds")
     is_digest = getattr(location, "digest", None) or (
         isinstance(location, RegistryLocation) and location.reference.digest
     )

@@ -453,6 +453,36 @@ def test_a_bundle_is_no_list_of_what_is_there(imgmove: Run, layout: Path) -> Non
     one_line(ran, 2, "old.bundle is none of imgmove's documents", "(--since takes bundles)")
 
 
+def test_what_is_deleted_has_to_be_named(imgmove: Run, layout: Path) -> None:
+    for words in ([], ["--digest"]):
+        one_line(imgmove("delete", *words, f"oci:{layout}"), 2, f"oci:{layout} names no image", "imgmove tags")
+    assert imgmove("tags", f"oci:{layout}").stdout == "app:1\n"
+
+
+@pytest.mark.parametrize(("user", "password", "what"), [("alice", "", "password"), ("", "x", "user name")])
+def test_an_empty_login(
+    imgmove: Run,
+    registry: RegistryServer,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    user: str,
+    password: str,
+    what: str,
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO(password))
+    monkeypatch.setattr("imgmove.cli.naming._asked", lambda *_, **__: "")
+    ran = imgmove("login", registry.host, "-u", user, "--password-stdin", "--authfile", tmp_path / "auth.json")
+    one_line(ran, 2, f"the {what} is empty")
+    nothing_at(tmp_path / "auth.json")
+
+
+def test_of_several_failures_the_image_is_named_before_the_side(imgmove: Run, registry: RegistryServer) -> None:
+    registry.put_image("app", "1")
+    ran = imgmove("copy", f"{registry.host}/app:1", f"{registry.host}/app:2", f"{registry.host}/to/")
+    assert ran.status == 3
+    assert f"imgmove: {registry.host}/to/app:2: source: {registry.host}/app has no tag 2" in ran.stderr
+
+
 def test_schema_1(imgmove: Run, registry: RegistryServer, fixture_path: Callable[..., Path]) -> None:
     content = fixture_path("manifests", "schema1", "v2s1-unsigned.json").read_bytes()
     registry.put_manifest("old", content, media_types.DOCKER_SCHEMA1, "1")
