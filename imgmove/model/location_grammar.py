@@ -40,7 +40,7 @@ _ARCHIVES = {str(kind): kind for kind in ARCHIVES}
 # What is meant as a digest, well formed or not: a slip in one must not become the name of a new folder.
 _FINAL_DIGEST = re.compile(r"(.*)@((?:sha256|sha384|sha512):[^:/@]*|[A-Za-z0-9]+:[0-9a-fA-F]{32,})", re.DOTALL)
 _SSH_HOST = re.compile(
-    r"(?:([^@/:'\"`;&<>|(){}]+)(?<!\\)@)?(\[[0-9A-Fa-f:.%a-z]+\]|[^@/:\[\]?#%'\"`;&<>|(){}$\\]+)(?::([0-9]{1,5}))?"
+    r"(?:([^/:'\"`;&<>|(){}]+)(?<!\\)@)?(\[[0-9A-Fa-f:.%a-z]+\]|[^@/:\[\]?#%'\"`;&<>|(){}$\\]+)(?::([0-9]{1,5}))?"
 )
 """What means something to a shell is in no name: a ProxyCommand of the user's holds host and user (as OpenSSH refuses it)."""
 _FOREIGN = {

@@ -70,6 +70,7 @@ EDGE = SshHost("edge1", "ops")
         ("/x", PathLocation("/x")),
         ("~/x", PathLocation("~/x")),
         ("oci+ssh://ops@edge1/srv/images:app", LayoutLocation("/srv/images", "app", carrier=EDGE)),
+        ("oci+ssh://ops@corp.example@edge1/x", LayoutLocation("/x", carrier=SshHost("edge1", "ops@corp.example"))),
         ("oci+ssh://ops@edge1/~/x", LayoutLocation("~/x", carrier=EDGE)),
         ("oci-archive+ssh://ops@edge1/x.tar", ArchiveLocation("oci-archive", "/x.tar", carrier=EDGE)),
         ("docker-daemon+ssh://ops@edge1/app:1", EngineLocation("docker-daemon", "app:1", carrier=EDGE)),

@@ -23,9 +23,7 @@ _DEEPEST = 16
 _LARGEST = 4 << 20
 _DEFAULT_PORT = 22
 _SYSTEM = "/etc/ssh"
-_JUMP = re.compile(
-    r"(?:ssh://)?(?:([^@'\"`;&<>|(){}]+)@)?(\[[^\]]+\]|[^:\[\]/'\"`;&<>|(){}$\\\s]+)(?::([0-9]{1,5}))?/?"
-)
+_JUMP = re.compile(r"(?:ssh://)?(?:([^'\"`;&<>|(){}]+)@)?(\[[^\]]+\]|[^:\[\]/'\"`;&<>|(){}$\\\s]+)(?::([0-9]{1,5}))?/?")
 _HIDDEN = str.maketrans("%~", "\x01\x02")
 """Tokens and the home folder are ours to fill in: paramiko does it by the process and before all is known."""
 _SHOWN = str.maketrans("\x01\x02", "%~")

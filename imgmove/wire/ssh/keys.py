@@ -165,6 +165,7 @@ class Proof:
             except paramiko.AuthenticationException:
                 if not transport.is_active():
                     raise
+        self._notes.append("no password that was typed is the right one")
         return None
 
     def _with_answers(self, transport: paramiko.Transport) -> list[str] | None:

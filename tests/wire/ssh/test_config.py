@@ -143,6 +143,7 @@ def test_jumps_are_hosts() -> None:
     assert parse_jump("a") == SshHost("a")
     assert parse_jump("me@[::1]:2222") == SshHost("::1", "me", 2222)
     assert parse_jump("ssh://me@a:1/") == SshHost("a", "me", 1)
+    assert parse_jump("me@corp@a") == SshHost("a", "me@corp")
     for text in ("", "-oProxyCommand=x", "a:b:c", "a b:c", "a;id", "u$(id)@a"):
         with pytest.raises(ConfigError):
             parse_jump(text)
