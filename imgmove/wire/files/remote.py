@@ -9,7 +9,7 @@ import socket
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
-from imgmove.errors import ImgmoveError, NetworkError, NotFound, ServerRefused, UsageError
+from imgmove.errors import AccessDenied, ImgmoveError, NetworkError, NotFound, ServerRefused, UsageError
 from imgmove.ports import FilePart, FileStatus, FileWriter, Reader
 from imgmove.wire.files.remote_flows import IN_FLIGHT, Flows
 from imgmove.wire.files.remote_hashing import hash_there
@@ -159,9 +159,7 @@ class RemoteFiles:
             folder = posixpath.dirname(path) or "."
             raise ServerRefused(f"{self.name}: {folder}: no such folder to write to") from None
         try:
-            writer = self.again(
-                lambda: RemoteWriter(self, path, temporary, lambda: self._locks.give_back(lock), is_begun=True)
-            )
+            writer = self._resumed(path, temporary, lock)
             if was_left:
                 # Whoever was killed may have had so much under way, of which any part may be missing.
                 writer.truncate(max(0, writer.size - IN_FLIGHT))
@@ -169,6 +167,17 @@ class RemoteFiles:
         except BaseException:
             self._locks.give_back(lock)
             raise
+
+    def _resumed(self, path: str, temporary: str, lock: str) -> RemoteWriter:
+        def begin() -> RemoteWriter:
+            return RemoteWriter(self, path, temporary, lambda: self._locks.give_back(lock), is_begun=True)
+
+        try:
+            return self.again(begin)
+        except AccessDenied:
+            # Another user's, who shares the folder with us and is not at it, as the lock is ours.
+            self.remove(temporary)
+            return self.again(begin)
 
     def forget_others(self, path: str, key: str) -> None:
         """Removes what earlier runs began for the same path under other keys, unless somebody is at it."""

@@ -216,7 +216,7 @@ def _open_alone(path: str) -> int:
     file systems know another owner than we do.
     """
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+        descriptor = _open_or_replace(path)
     except OSError as error:
         if error.errno != errno.ELOOP:
             raise
@@ -226,6 +226,16 @@ def _open_alone(path: str) -> int:
             return descriptor
         os.close(descriptor)
     raise LocalError(f"{path}: it is a link or device and none of imgmove's files", hint="remove it")
+
+
+def _open_or_replace(path: str) -> int:
+    """Opens or makes a file; one that another user left, who shares the folder with us, is made anew."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        return os.open(path, flags, 0o666)
+    except PermissionError:
+        _remove_unlocked(path)
+        return os.open(path, flags, 0o666)
 
 
 @contextlib.contextmanager
@@ -276,7 +286,9 @@ def _age(path: str) -> float:
 
 def _remove_unlocked(path: str) -> None:
     with contextlib.suppress(OSError):
-        descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+        # Some network file systems lock for whoever may write alone.
+        access = os.O_RDWR if os.access(path, os.W_OK) else os.O_RDONLY
+        descriptor = os.open(path, access | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # The one that was locked may be gone by now, and another one lie in its place.

@@ -73,6 +73,17 @@ def test_a_file_is_committed_once_however_often_it_is_asked_for(
     assert host.files == {}
 
 
+def test_what_another_user_left_is_made_anew(host: MemoryHost, files: RemoteFiles) -> None:
+    theirs = StoredFile(bytearray(b"theirs"), is_ours=False)
+    host.files["/x/.imgmove-file.key.partial"] = theirs
+    writer = files.resume("/x/file", "key")
+    assert writer.size == 0
+    writer.write_at(0, b"ours")
+    writer.commit()
+    assert host.files.keys() == {"/x/file"}
+    assert host.files["/x/file"].content == b"ours"
+
+
 # --- hosts that replace no file in one step
 
 ASIDE = "/x/.imgmove-file.replaced"

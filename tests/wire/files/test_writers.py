@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import multiprocessing
 import os
@@ -51,6 +52,32 @@ def test_what_a_later_run_can_use_outlives_its_command(path: str, tmp_path: Path
     assert left(tmp_path) == [".imgmove-x.tar.abc.partial"]
     with pytest.raises(LocalError, match="ended"):
         files.resume(path, "abc")
+
+
+@pytest.mark.parametrize("is_in_use", [False, True])
+def test_what_another_user_left_is_made_anew(path: str, monkeypatch: pytest.MonkeyPatch, is_in_use: bool) -> None:
+    theirs = LocalFiles().resume(path, "abc")
+    theirs.write_at(0, b"theirs")
+    if not is_in_use:
+        theirs.keep()
+
+    def is_theirs(other: str) -> bool:
+        return os.path.exists(other) and Path(other).read_bytes() == b"theirs"
+
+    def opened(other: str, flags: int, mode: int = 0o777, usual: Callable[..., int] = os.open) -> int:
+        if flags & os.O_RDWR and is_theirs(other):
+            raise PermissionError(errno.EACCES, "not yours")
+        return usual(other, flags, mode)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", opened)
+        patch.setattr(os, "access", lambda other, _: not is_theirs(other))
+        if is_in_use:
+            with pytest.raises(LocalError, match="permission denied"):
+                LocalFiles().resume(path, "abc")
+        else:
+            assert LocalFiles().resume(path, "abc").size == 0
+    theirs.abort()
 
 
 def test_nothing_is_left_of_what_was_aborted(path: str, tmp_path: Path) -> None:

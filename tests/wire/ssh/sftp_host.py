@@ -35,6 +35,7 @@ from imgmove.wire.ssh.sftp_messages import (
     NO_SUCH_FILE,
     OK,
     OPENDIR,
+    PERMISSION,
     READDIR,
     REMOVE,
     RENAME,
@@ -60,6 +61,7 @@ class StoredFile:
 
     content: bytearray = field(default_factory=bytearray)
     modified: int = 2**31 - 1
+    is_ours: bool = True
 
 
 class MemoryHost:
@@ -162,6 +164,8 @@ class _Session:
         flags = 0 if kind == OPENDIR else parts.number()
         if target is not None and flags & EXCLUSIVE:
             return status(FAILURE)
+        if isinstance(target, StoredFile) and not target.is_ours:
+            return status(PERMISSION)
         if target is None:
             if not flags & CREATE:
                 return status(NO_SUCH_FILE)
