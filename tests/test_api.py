@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,44 @@ def test_the_whole_round_trip(
     stock = imgmove.take_inventory(far, session=session)
     assert len(stock.holdings.images) == 2
     assert len(stock.holdings.blobs) == 5
+
+
+def test_what_a_session_opened_is_opened_anew_for_each_call(
+    session: imgmove.Session, layout: str, tmp_path: Path
+) -> None:
+    archive = tmp_path / "same.tar"
+    for number in ("1", "2"):
+        report = imgmove.save(f"{layout}:team/app:{number}", archive, session=session)
+        report.raise_failures()
+        assert imgmove.tags(archive, session=session) == [f"docker.io/team/app:{number}"]
+        assert imgmove.inspect(archive, session=session).root.digest == report.images[0].digest
+        imgmove.verify(archive).raise_differences()
+
+
+def test_one_session_for_many_threads(session: imgmove.Session, layout: str, tmp_path: Path) -> None:
+    def copied(number: int) -> object:
+        report = imgmove.copy(f"{layout}:team/app:1", f"oci:{tmp_path / 'far'}:x:{number}", session=session)
+        report.raise_failures()
+        return report.images[0].digest
+
+    with ThreadPoolExecutor(8) as threads:
+        assert len(set(threads.map(copied, range(16)))) == 1
+    assert len(imgmove.tags(f"oci:{tmp_path / 'far'}", session=session)) == 16
+
+
+def test_a_name_is_no_list_of_its_letters(session: imgmove.Session, layout: str) -> None:
+    imgmove.tag(f"{layout}:team/app:1", "stable", session=session)
+    assert imgmove.tags(layout, session=session) == ["stable", "team/app:1", "team/app:2"]
+
+
+def test_platforms_are_written_as_on_the_command_line(session: imgmove.Session, layout: str, tmp_path: Path) -> None:
+    source = f"{layout}:team/app:1"
+    for number, given in enumerate(("linux/amd64", ["linux/amd64"], "linux/arm64,linux/amd64")):
+        options = imgmove.CopyOptions(platforms=given)
+        report = imgmove.copy(source, f"oci:{tmp_path / 'far'}:{number}", options, session=session)
+        report.raise_failures()
+    with pytest.raises(imgmove.ImgmoveError, match="not a platform: 'linux'"):
+        imgmove.CreateBundleOptions(platforms="linux")
 
 
 def test_serving(session: imgmove.Session, layout: str, tmp_path: Path) -> None:

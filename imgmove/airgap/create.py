@@ -18,6 +18,7 @@ from imgmove.errors import DigestMismatch, ImgmoveError, UsageError
 from imgmove.model.digest import Digest
 from imgmove.model.location import Location, PipeLocation, RegistryLocation
 from imgmove.model.location_grammar import parse_location
+from imgmove.model.platform import as_platforms
 from imgmove.ports import Destination, Source
 from imgmove.stages.naming import Origin, find_origins
 from imgmove.stages.session import Session
@@ -126,7 +127,7 @@ def _planned(session: Session, moves: Sequence[Move], options: CreateBundleOptio
         for name in move.names:
             if taken.setdefault(name, move.label) != move.label:
                 raise UsageError(f"{taken[name]} and {move.label} would both be {name} in the bundle")
-    plan = make_plan(moves, Choice(options.platforms, options.referrers), session.pool)
+    plan = make_plan(moves, Choice(as_platforms(options.platforms), options.referrers), session.pool)
     errors = [image for image in plan.images if image.error is not None]
     if errors:
         raise _first_of(errors)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from imgmove.airgap.papers import Papers
 from imgmove.endpoints.bundle import BundleOptions
 from imgmove.endpoints.bundle.shape import Assumption
 from imgmove.errors import UsageError
-from imgmove.model.platform import Platform
+from imgmove.model.platform import Platform, as_platforms
 from imgmove.wire.signing import PublicKey, SigningKey
 
 
@@ -30,7 +31,7 @@ class CreateBundleOptions:
         dry_run: stops before the first byte.
     """
 
-    platforms: tuple[Platform, ...] = ()
+    platforms: str | Sequence[Platform | str] = ()
     referrers: bool = True
     have: tuple[str, ...] = ()
     since: tuple[str, ...] = ()
@@ -43,6 +44,7 @@ class CreateBundleOptions:
     dry_run: bool = False
 
     def __post_init__(self) -> None:
+        as_platforms(self.platforms)
         if self.volume and not self.volume_size:
             raise UsageError("--volume needs --volume-size, which says where volumes begin")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -18,20 +19,20 @@ from imgmove.airgap.known import bundle_path
 from imgmove.airgap.loaded import LoadReport
 from imgmove.airgap.options import CreateBundleOptions, LoadBundleOptions
 from imgmove.airgap.preflight import Preflight
-from imgmove.api.places import Place, Places, located, passing, several
+from imgmove.api.places import FilePath, Place, Places, located, passing, several
 from imgmove.server.connection import AccessLog
 from imgmove.stages.serve import ServeOptions, Serving
 from imgmove.stages.serve import serve as _serve
 from imgmove.stages.session import Session
 from imgmove.wire.signing import PublicKey
 
-Files = str | Sequence[str]
+Files = FilePath | Sequence[FilePath]
 """A bundle's file, or its volumes in any order."""
 
 
 def create_bundle(
     images: Places,
-    file: str,
+    file: FilePath,
     options: CreateBundleOptions | None = None,
     *,
     announce: Announce | None = None,
@@ -53,7 +54,9 @@ def create_bundle(
         ImgmoveError: an image can't be had; a bundle has all of its images or does not appear.
     """
     with passing(session) as own:
-        return _creating.create(own, several(images), bundle_path(file), options or CreateBundleOptions(), announce)
+        return _creating.create(
+            own, several(images), bundle_path(os.fspath(file)), options or CreateBundleOptions(), announce
+        )
 
 
 def load_bundle(
@@ -88,7 +91,7 @@ def verify_bundle(files: Files, *, key: PublicKey | None = None, session: Sessio
 
 
 def inspect_bundle(
-    files: Files, *, since: str = "", key: PublicKey | None = None, session: Session | None = None
+    files: Files, *, since: FilePath = "", key: PublicKey | None = None, session: Session | None = None
 ) -> BundleInspection:
     """Finds out what is in a bundle: images, platforms, sizes, signatures and SBOMs, licences.
 
@@ -102,7 +105,7 @@ def inspect_bundle(
         bundle = own.endpoints.bundle(_paths(files))
         if key is not None:
             bundle.check_signature(key.accepts)
-        last = own.endpoints.bundle([bundle_path(since)]) if since else None
+        last = own.endpoints.bundle([bundle_path(os.fspath(since))]) if since else None
         return _inspection.inspect_bundle(bundle, last, signature="valid" if key is not None else "")
 
 
@@ -141,4 +144,4 @@ def serve(
 
 
 def _paths(files: Files) -> list[str]:
-    return [bundle_path(file) for file in ([files] if isinstance(files, str) else files)]
+    return [bundle_path(os.fspath(file)) for file in ([files] if isinstance(files, str | os.PathLike) else files)]

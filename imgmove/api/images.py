@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
-from imgmove.api.places import Place, Places, located, passing, several
+from imgmove.api.places import FilePath, Place, Places, located, passing, several
 from imgmove.errors import UsageError
 from imgmove.mirror.job import MirrorOptions, run_pass
 from imgmove.mirror.meaning import read_mirror_file
@@ -52,24 +53,26 @@ def copy(
 
 
 def save(
-    images: Places, file: str, options: CopyOptions | None = None, *, session: Session | None = None
+    images: Places, file: FilePath, options: CopyOptions | None = None, *, session: Session | None = None
 ) -> CopyReport:
     """Writes images into one archive that docker, podman, containerd and skopeo load, each blob once."""
     with passing(session) as own:
-        return _copying.copy(own, several(images), [parse_path_location(file)], options)
+        return _copying.copy(own, several(images), [parse_path_location(os.fspath(file))], options)
 
 
-def load(archive: str, to: Place, options: CopyOptions | None = None, *, session: Session | None = None) -> CopyReport:
+def load(
+    archive: FilePath, to: Place, options: CopyOptions | None = None, *, session: Session | None = None
+) -> CopyReport:
     """Moves every image of an archive or layout below a destination, under their own names."""
     with passing(session) as own:
-        return _copying.copy(own, [parse_path_location(archive)], several(to), options, every=True)
+        return _copying.copy(own, [parse_path_location(os.fspath(archive))], several(to), options, every=True)
 
 
 def export(
     image: Place,
-    file: str | None = None,
+    file: FilePath | None = None,
     *,
-    folder: str | None = None,
+    folder: FilePath | None = None,
     platform: str | None = None,
     max_size: int | None = None,
     session: Session | None = None,
@@ -91,15 +94,15 @@ def export(
     wanted = Platform.parse(platform) if platform else None
     with passing(session) as own:
         if folder is not None and file is None:
-            _exporting.export_to_folder(own, located(image), folder, wanted, max_size)
+            _exporting.export_to_folder(own, located(image), os.fspath(folder), wanted, max_size)
         elif file is not None and folder is None:
-            _exporting.export_to_file(own, located(image), file, wanted, max_size)
+            _exporting.export_to_file(own, located(image), os.fspath(file), wanted, max_size)
         else:
             raise UsageError("an export goes to a file or into a folder")
 
 
 def import_rootfs(
-    rootfs: str, destination: Place, options: ImportOptions | None = None, *, session: Session | None = None
+    rootfs: FilePath, destination: Place, options: ImportOptions | None = None, *, session: Session | None = None
 ) -> CopyReport:
     """Makes an image out of a root file system, alone or as one more layer on another image.
 
@@ -111,10 +114,12 @@ def import_rootfs(
         UsageError: a change is malformed, or this is no root file system; nothing was written.
     """
     with passing(session) as own:
-        return _importing.import_rootfs(own, rootfs, located(destination), options)
+        return _importing.import_rootfs(own, os.fspath(rootfs), located(destination), options)
 
 
-def run_mirror(config: str, options: MirrorOptions | None = None, *, settings: Settings | None = None) -> PassReport:
+def run_mirror(
+    config: FilePath, options: MirrorOptions | None = None, *, settings: Settings | None = None
+) -> PassReport:
     """Does one pass over a mirror file.
 
     Returns:
@@ -125,7 +130,7 @@ def run_mirror(config: str, options: MirrorOptions | None = None, *, settings: S
         ImgmoveError: nothing could be begun, as when another pass over this file is under way.
     """
     settings = settings or Settings.from_environment()
-    file = read_mirror_file(config, settings.environment.variables.get)
+    file = read_mirror_file(os.fspath(config), settings.environment.variables.get)
     with open_session(file, settings) as own:
         return run_pass(own, file, options or MirrorOptions())
 
@@ -148,10 +153,10 @@ def repos(registry: str, *, session: Session | None = None) -> list[str]:
         return _lists.repos(own, registry)
 
 
-def tag(image: Place, names: Sequence[str], *, session: Session | None = None) -> list[str]:
-    """Gives an image more names in its place; returns them as locations."""
+def tag(image: Place, names: str | Sequence[str], *, session: Session | None = None) -> list[str]:
+    """Gives an image one more name in its place, or several; returns them as locations."""
     with passing(session) as own:
-        return _names.tag(own, located(image), names)
+        return _names.tag(own, located(image), [names] if isinstance(names, str) else names)
 
 
 def delete(image: Place, *, by_digest: bool = False, session: Session | None = None) -> str:

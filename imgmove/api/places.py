@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator, Sequence
 
-from imgmove.model.location import Location
+from imgmove.model.location import Location, PathLocation, path_text
 from imgmove.model.location_grammar import parse_location
 from imgmove.stages.session import Session
 
-Place = str | Location
-"""A location, or its text as on the command line."""
+FilePath = str | os.PathLike[str]
+"""A path, or where the command line takes locations too, the text of one."""
+
+Place = FilePath | Location
+"""A location, or its text as on the command line; or a path as a value."""
 
 Places = Place | Sequence[Place]
 
 
 @contextlib.contextmanager
 def passing(given: Session | None) -> Iterator[Session]:
-    """The session that was given, or one that ends with this."""
-    if given is not None:
-        yield given
-        return
-    with Session() as own:
+    """A part of the session that was given, or a whole one; it ends with this."""
+    with given.for_one_command() if given is not None else Session() as own:
         yield own
 
 
@@ -31,6 +32,8 @@ def located(place: Place) -> Location:
     Raises:
         UsageError: it is no location.
     """
+    if isinstance(place, os.PathLike):
+        return PathLocation(path_text(os.fspath(place)))
     return parse_location(place) if isinstance(place, str) else place
 
 

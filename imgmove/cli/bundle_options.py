@@ -14,7 +14,7 @@ import typer
 from imgmove.cli.messages import Messages
 from imgmove.errors import UsageError
 from imgmove.model.location_grammar import parse_location
-from imgmove.model.platform import Platform
+from imgmove.model.platform import Platform, as_platforms
 from imgmove.settings import Settings
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class Choosing:
         Raises:
             UsageError: one is no platform.
         """
-        return tuple(Platform.parse(text) for item in self.platform or () for text in item.split(","))
+        return as_platforms(self.platform or ())
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ import typer
 
 from imgmove.cli.asking import ask_secret
 from imgmove.model.credentials import Credentials
-from imgmove.model.platform import Platform
 from imgmove.settings import Settings, SideOptions, SshOptions, parse_rate
 from imgmove.stages.options import CopyOptions
 
@@ -176,7 +175,7 @@ class Moving:
     def options(self, *, all_tags: bool = False, additional_tags: tuple[str, ...] = ()) -> CopyOptions:
         """As the stage wants it."""
         return CopyOptions(
-            platforms=tuple(Platform.parse(text) for item in self.platform for text in item.split(",")),
+            platforms=tuple(self.platform),
             all_tags=all_tags,
             additional_tags=additional_tags,
             referrers=self.referrers,

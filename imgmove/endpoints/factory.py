@@ -57,6 +57,7 @@ class Endpoints:
         stdin: what ``-`` means as a source; the process's own where None.
         stdout: what ``-`` means as a destination; the process's own where None.
         observer: hears of what a person should know.
+        hosts: connections that are shared with others, and theirs to close; by default own ones.
     """
 
     def __init__(
@@ -65,16 +66,22 @@ class Endpoints:
         stdin: BinaryIO | None = None,
         stdout: BinaryIO | None = None,
         observer: Observer | None = None,
+        hosts: Hosts | None = None,
     ) -> None:
         self._settings = settings
         noted = observer or Silence()
         self._stdin = stdin
         self._stdout = stdout
-        self._hosts = Hosts(settings, lambda text: noted.on(Note(text)))
+        self._hosts = hosts or Hosts(settings, lambda text: noted.on(Note(text)))
+        self._are_hosts_own = hosts is None
         self._files = self._hosts.here
         self._temporary = Temporary()
         self._opened: dict[tuple[str, str], Source | Destination | PullingDestination] = {}
         self._engines: Engines | None = None
+
+    def for_another_command(self) -> Endpoints:
+        """Opens places anew for another command, over the same connections."""
+        return Endpoints(self._settings, self._stdin, self._stdout, hosts=self._hosts)
 
     # --- what a path is
 
@@ -246,7 +253,8 @@ class Endpoints:
         self._opened.clear()
         if self._engines is not None:
             self._engines.close()
-        self._hosts.close()
+        if self._are_hosts_own:
+            self._hosts.close()
         self._temporary.close()
 
     def _once(self, key: tuple[str, str], make: Callable[[], Endpoint]) -> Endpoint:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Hosts:
-    """Reaches each host when it is first needed; a carrier of None is this machine.
+    """Reaches each host when it is first needed; a carrier of None is this machine. Safe for many threads.
 
     Args:
         settings: how registries and other hosts are reached.
@@ -34,17 +35,20 @@ class Hosts:
         self._remote_files: dict[str, RemoteFiles] = {}
         self._registries: dict[str, Registries] = {}
         self._ssh: SshHosts | None = None
+        self._lock = threading.RLock()
+        """Nothing is sent to a host while it is held."""
 
     def files(self, carrier: SshHost | None) -> Files:
         """The files of a host."""
         if carrier is None:
             return self.here
-        key = str(carrier)
-        if key not in self._remote_files:
-            from imgmove.wire.files.remote import RemoteFiles
+        from imgmove.wire.files.remote import RemoteFiles
 
-            self._remote_files[key] = RemoteFiles(self.ssh.connection(carrier), self._tell)
-        return self._remote_files[key]
+        key = str(carrier)
+        with self._lock:
+            if key not in self._remote_files:
+                self._remote_files[key] = RemoteFiles(self.ssh.connection(carrier), self._tell)
+            return self._remote_files[key]
 
     def machine(self, carrier: SshHost) -> Machine:
         """The programs and sockets of another host."""
@@ -54,13 +58,14 @@ class Hosts:
 
     def registries(self, carrier: SshHost | None) -> Registries:
         """The registries that a host reaches for us."""
-        key = str(carrier or "")
-        if key not in self._registries:
-            from imgmove.endpoints.registry import Registries
+        from imgmove.endpoints.registry import Registries
 
-            dial = self.ssh.connection(carrier).connect_tcp if carrier else None
-            self._registries[key] = Registries(self._settings, dial)
-        return self._registries[key]
+        key = str(carrier or "")
+        with self._lock:
+            if key not in self._registries:
+                dial = self.ssh.connection(carrier).connect_tcp if carrier else None
+                self._registries[key] = Registries(self._settings, dial)
+            return self._registries[key]
 
     @property
     def ssh(self) -> SshHosts:
@@ -69,11 +74,12 @@ class Hosts:
         Raises:
             ConfigError: a file that was named for them is not there.
         """
-        if self._ssh is None:
-            from imgmove.wire.ssh import SshHosts
+        from imgmove.wire.ssh import SshHosts
 
-            self._ssh = SshHosts(self._settings.ssh_access, self._settings.ssh.ask, self._tell)
-        return self._ssh
+        with self._lock:
+            if self._ssh is None:
+                self._ssh = SshHosts(self._settings.ssh_access, self._settings.ssh.ask, self._tell)
+            return self._ssh
 
     def close(self) -> None:
         """Closes all files and connections."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from imgmove.errors import MalformedContent, UsageError
@@ -128,6 +128,20 @@ class Platform:
 
     def __str__(self) -> str:
         return "/".join(part for part in (self.os, self.architecture, self.variant) if part)
+
+
+def as_platforms(given: str | Sequence[Platform | str]) -> tuple[Platform, ...]:
+    """Platforms as values; texts may name several, with commas between them.
+
+    Raises:
+        UsageError: one is none.
+    """
+    items = [given] if isinstance(given, str) else given
+    return tuple(
+        platform
+        for item in items
+        for platform in ([Platform.parse(text) for text in item.split(",")] if isinstance(item, str) else [item])
+    )
 
 
 def _same_release(wanted: str, offered: str) -> bool:

@@ -126,7 +126,7 @@ def _check(sources: Sequence[Location], destinations: Sequence[Location], option
         raise UsageError("stdin can't be one of several sources")
     if sum(isinstance(item, PipeLocation) for item in destinations) > 1:
         raise UsageError("stdout can be only one destination")
-    if len(options.platforms) > 1 and any(isinstance(item, EngineLocation) for item in destinations):
+    if len(options.choice.platforms) > 1 and any(isinstance(item, EngineLocation) for item in destinations):
         raise UsageError("an engine takes one platform of an image, not several")
     if not options.all_tags:
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -9,7 +10,7 @@ from imgmove.engine.convert import Conversions, Format
 from imgmove.engine.plan import Choice
 from imgmove.errors import UsageError
 from imgmove.model.media_types import Compression
-from imgmove.model.platform import Platform
+from imgmove.model.platform import Platform, as_platforms
 from imgmove.model.reference import check_tag
 from imgmove.ports import Codec
 
@@ -22,8 +23,8 @@ class CopyOptions:
     """Frozen and checked: a contradiction raises `UsageError` when it is built.
 
     Attributes:
-        platforms: none for the whole index (an engine gets its own); one takes that manifest itself; several make an
-            index of them.
+        platforms: values, or texts such as ``linux/amd64``: none for the whole index (an engine gets its own); one
+            takes that manifest itself; several make an index of them.
         all_tags: every tag of the source's repository.
         additional_tags: more names for the image at the destination.
         referrers: whether signatures, attestations and SBOMs travel.
@@ -34,7 +35,7 @@ class CopyOptions:
         dry_run: plan, but move nothing.
     """
 
-    platforms: tuple[Platform, ...] = ()
+    platforms: str | Sequence[Platform | str] = ()
     all_tags: bool = False
     additional_tags: tuple[str, ...] = ()
     referrers: bool = True
@@ -49,6 +50,7 @@ class CopyOptions:
             raise UsageError(f"no compression {self.compression!r:.40}", hint="there are keep, gzip, zstd and none")
         if self.format not in ("keep", "oci", "docker"):
             raise UsageError(f"no format {self.format!r:.40}", hint="there are keep, oci and docker")
+        as_platforms(self.platforms)
         for tag in self.additional_tags:
             check_tag(tag)
         if self.compression_level is not None:
@@ -64,7 +66,7 @@ class CopyOptions:
     @property
     def choice(self) -> Choice:
         """The part that says what of an image moves."""
-        return Choice(self.platforms, self.referrers, self.recheck)
+        return Choice(as_platforms(self.platforms), self.referrers, self.recheck)
 
     def conversions(self, codec: Codec, made_up: Compression | None) -> Conversions | None:
         """The part that says what changes on the way; None when nothing can.

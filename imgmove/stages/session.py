@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from copy import copy
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -18,7 +21,7 @@ from imgmove.wire import codec
 
 
 class Session:
-    """Opens endpoints once and closes them all; a context manager for one command.
+    """Opens endpoints once and closes them all; a context manager for one command, or for several that share it.
 
     Args:
         budget: the memory for reading ahead; one without any keeps each blob to one connection.
@@ -47,6 +50,19 @@ class Session:
         self.endpoints = Endpoints(self.settings, observer=self.run.observer)
         self.knowledge = KnowledgeFile(Path(self.settings.knowledge_file))
         self.codec: Codec = codec
+
+    @contextmanager
+    def for_one_command(self) -> Iterator[Session]:
+        """A session for one of many commands, which may run side by side in threads.
+
+        It shares connections, tokens and threads, but opens places anew, as they are others after each command.
+        """
+        own = copy(self)
+        own.endpoints = self.endpoints.for_another_command()
+        try:
+            yield own
+        finally:
+            own.endpoints.close()
 
     def __enter__(self) -> Self:
         return self
