@@ -11,6 +11,9 @@ from collections.abc import Callable, Iterator, Sequence
 
 from imgmove.errors import AccessDenied, LocalError, NetworkError, ServerRefused
 
+NOT_RUNNING = "is the engine installed and running? ?socket=PATH names the socket of another one, such as a user's own"
+"""What to do where nothing listens at a socket."""
+
 _LARGEST_COMPLAINT = 4096
 _GRACE = 3.0
 """Seconds that a program gets to end by itself."""
@@ -73,7 +76,7 @@ def _accept(listener: socket.socket, take: Callable[[socket.socket], None]) -> N
 
 def _no_socket(path: str, error: OSError) -> LocalError | AccessDenied | NetworkError:
     if isinstance(error, FileNotFoundError | ConnectionRefusedError):
-        return LocalError(f"nothing listens at {path}", hint="is the engine installed and running?")
+        return LocalError(f"nothing listens at {path}", hint=NOT_RUNNING)
     if isinstance(error, PermissionError):
         return AccessDenied(f"no right to use the socket {path}", hint="as root, or as a member of the socket's group")
     return NetworkError(f"the socket {path} can't be reached: {error.strerror or error}")

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from imgmove.errors import AccessDenied, ImgmoveError, LocalError, NetworkError, ServerRefused
 from imgmove.ports import ByteStream
+from imgmove.wire.machine import NOT_RUNNING
 from imgmove.wire.ssh import SshConnection
 from imgmove.wire.ssh.errors import GREETING, printable
 from imgmove.wire.ssh.listener import RemoteListener
@@ -19,6 +20,7 @@ _NOT_FOUND = 127
 _TURN = 0.5
 _HTTP = b"HTTP/"
 _MOST_SHOWN = 200
+_NOT_RUNNING = re.compile(r"dial unix (\S+): connect: (?:no such file|connection refused)")
 _DENIED = ("permission denied", "access denied")
 
 
@@ -134,6 +136,8 @@ class RemoteCommand:
         text = f"{self._host}: {self._name}: {said}" if said else f"{self._host}: {self._name} ended with {status}"
         if any(word in said.lower() for word in _DENIED):
             return AccessDenied(text)
+        if dialed := _NOT_RUNNING.search(said):
+            return ServerRefused(f"{self._host}: nothing listens at {dialed.group(1)}", hint=NOT_RUNNING)
         return ServerRefused(text) if status else NetworkError(text)
 
     def disturbed(self, data: bytes) -> ImgmoveError:

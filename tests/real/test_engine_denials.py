@@ -25,7 +25,7 @@ from tests.real.edge import Connect, Edge
 from tests.real.engine_fixtures import ADDED, BASE, Listener, allowed, copied, diff_ids_of
 from tests.real.engines import RealEngine, in_own_network, run_dockerd
 from tests.real.requirements import newer_programs, require
-from tests.real.sshd import run_sshd
+from tests.real.sshd import RealSshd, run_sshd
 
 pytestmark = [pytest.mark.real, pytest.mark.xdist_group("engines")]
 
@@ -109,13 +109,17 @@ def test_no_right_on_the_sockets_of_another_host(
                 copied(session, f"oci:{public / 'layout'}:app:1", place)
 
 
-@pytest.mark.parametrize("scheme", ["docker-daemon", "podman", "containerd"])
-def test_nothing_listens(scheme: str, session: imgmove.Session, public: Path, tmp_path: Path) -> None:
-    require("podman", "ctr")
+@pytest.mark.parametrize("place", ["docker-daemon:", "podman:", "containerd:", "docker-daemon+ssh://{}/"])
+def test_nothing_listens(place: str, sshd: RealSshd, settings: Settings, public: Path, tmp_path: Path) -> None:
+    require("docker", "podman", "ctr")
     with socket.socket(socket.AF_UNIX) as abandoned:
         abandoned.bind(str(public / "s"))
-    with pytest.raises(ImgmoveError, match=f"nothing listens at {public / 's'}.*running") as caught:
-        copied(session, f"{scheme}:app:1?socket={public / 's'}", f"oci:{tmp_path / 'out'}:app")
+    source = f"{place.format(sshd.host)}app:1?socket={public / 's'}"
+    with (
+        imgmove.Session(sshd.settings(settings)) as session,
+        pytest.raises(ImgmoveError, match=f"nothing listens at {public / 's'}.*running") as caught,
+    ):
+        copied(session, source, f"oci:{tmp_path / 'out'}:app")
     assert caught.value.exit_status == 1
     assert caught.value.side == "source"
 

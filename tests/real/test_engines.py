@@ -197,7 +197,7 @@ def test_many_engines_and_a_source_that_is_read_once(
     nowhere = "docker-daemon:app:2?socket=/nowhere.sock"
     report = imgmove.copy(f"{plain_registry.host}/{repository}:2", [*places, nowhere], session=session)
     assert [str(image.error) for image in report.images if image.error] == [
-        "destination: nothing listens at /nowhere.sock (is the engine installed and running?)"
+        f"destination: nothing listens at /nowhere.sock ({NOT_RUNNING})"
     ]
     with pytest.raises(SomeFailed):
         report.raise_failures()

@@ -10,6 +10,7 @@ from imgmove.endpoints.archive.stream import Sink
 from imgmove.errors import AccessDenied, ImgmoveError, LocalError, NetworkError, NotFound, ServerRefused
 from imgmove.ports import Command, Machine, read_all
 from imgmove.wire.http.errors import printable
+from imgmove.wire.machine import NOT_RUNNING
 
 _LARGEST_OUTPUT = 16 << 20
 _DENIED = ("permission denied", "operation not permitted")
@@ -104,9 +105,7 @@ class Program:
         if dialed := _DIALED.search(said):
             # Who answered before and is gone now is being started again.
             kind = NetworkError if self._has_answered else LocalError
-            return kind(
-                f"{self.label}: nothing listens at {dialed.group(1)}", hint="is the engine installed and running?"
-            )
+            return kind(f"{self.label}: nothing listens at {dialed.group(1)}", hint=NOT_RUNNING)
         return ServerRefused(text)
 
 
