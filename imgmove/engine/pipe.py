@@ -10,7 +10,7 @@ from imgmove.engine.blobs import on_destination
 from imgmove.engine.convert import converted_type, is_convertible
 from imgmove.engine.graph import Tree, grow, read_node
 from imgmove.engine.piped_blobs import PipedBlobs, Piping, from_source
-from imgmove.errors import ImgmoveError, UsageError
+from imgmove.errors import ImgmoveError, NotFound, UsageError
 from imgmove.model import media_types
 from imgmove.model.descriptor import Descriptor
 from imgmove.model.digest import Digest
@@ -61,6 +61,7 @@ def move_pipe(source: SequentialSource, piping: Piping) -> Outflow:
     """Sends everything that comes out of a pipe to one destination.
 
     Raises:
+        NotFound: no image came.
         UsageError: the destination is a pipe too, and content has to be read before it has a digest.
         ImgmoveError: anything else that went wrong; names are put last, so nothing incomplete shows.
     """
@@ -86,7 +87,10 @@ class _PipedImages:
 
     def put(self) -> Sequence[Piped]:
         done: list[Piped] = []
-        for image in _sided(self.source.images):
+        images = list(_sided(self.source.images))
+        if not images:
+            raise NotFound("the pipe holds no image").on("source")
+        for image in images:
             names = self.piping.names(image)
             if names is None:
                 continue

@@ -16,6 +16,7 @@ from imgmove.model import media_types
 from imgmove.model.location import EngineLocation
 from imgmove.model.location_grammar import parse_location
 from imgmove.model.platform import Platform
+from imgmove.wire.machine import NOT_RUNNING
 from tests.real.engine_fixtures import ADDED, BASE, ENGINES, Listener, Traffic, allowed, copied, diff_ids_of
 from tests.real.engines import RealEngine, run_dockerd
 from tests.real.fixtures import RealRegistry

@@ -14,7 +14,7 @@ import imgmove
 from imgmove.endpoints.factory import Endpoints
 from imgmove.endpoints.layout import Layout
 from imgmove.endpoints.layout_reader import blob_path
-from imgmove.errors import ContentError, Truncated, UsageError
+from imgmove.errors import ContentError, NotFound, Truncated, UsageError
 from imgmove.model.location_grammar import parse_location
 from imgmove.settings import Settings
 from imgmove.stages.copy import copy
@@ -197,6 +197,14 @@ def test_several_images_and_no_name_for_each(quick: Settings, tmp_path: Path, ne
     with pytest.raises(UsageError, match="2 images"):
         piped(quick, tmp_path / "two.tar", f"oci:{tmp_path / 'out'}:one")
     assert not (tmp_path / "out" / "index.json").exists()
+
+
+@pytest.mark.parametrize("target", ["oci:{}/out:app:1", "{}/out.tar"])
+def test_a_pipe_without_an_image(quick: Settings, tmp_path: Path, target: str) -> None:
+    (tmp_path / "empty.tar").write_bytes(tar_with(Item("manifest.json", b"[]")))
+    with pytest.raises(NotFound, match="no image"):
+        piped(quick, tmp_path / "empty.tar", target.format(tmp_path))
+    assert not (tmp_path / "out.tar").exists()
 
 
 def test_what_needs_a_second_look_is_refused(quick: Settings, new_archive: Path, tmp_path: Path) -> None:
