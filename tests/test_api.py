@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -86,6 +87,15 @@ def test_one_session_for_many_threads(session: imgmove.Session, layout: str, tmp
     with ThreadPoolExecutor(8) as threads:
         assert len(set(threads.map(copied, range(16)))) == 1
     assert len(imgmove.tags(f"oci:{tmp_path / 'far'}", session=session)) == 16
+
+
+def test_whoever_serves_on_a_loopback_address_is_not_seen_from_elsewhere(session: imgmove.Session, layout: str) -> None:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        pytest.skip("no IPv6 here")
+    with imgmove.serve(layout, imgmove.ServeOptions("[::1]:0"), session=session) as serving:
+        assert not serving.is_exposed
 
 
 def test_a_name_is_no_list_of_its_letters(session: imgmove.Session, layout: str) -> None:

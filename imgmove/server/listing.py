@@ -47,7 +47,8 @@ class Listing:
         if repository is not None and not isinstance(repository, ReferrerLister):
             raise Refusal(404, "UNSUPPORTED", f"the referrers of {name} can't be listed")
         images = repository.referrers(digest) if repository is not None else []
-        found = {str(image.descriptor.digest): image.descriptor for image in images}
+        # Under cosign's tags lies what names no subject itself: it is listed among the tags.
+        found = {str(image.descriptor.digest): image.descriptor for image in images if not image.names}
         headers = {"Content-Type": media_types.OCI_INDEX}
         wanted = request.parameter("artifactType")
         if wanted:

@@ -82,7 +82,7 @@ def serve(
     try:
         server.start()
         scheme = "https" if listener.tls else "http"
-        yield Serving(f"{scheme}://{server.host}", not (options.htpasswd or is_loopback(listener.host)), faults)
+        yield Serving(f"{scheme}://{server.host}", not (options.htpasswd or is_loopback(server.host)), faults)
     finally:
         server.stop()
         registry.close()

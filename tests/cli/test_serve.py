@@ -77,7 +77,7 @@ def get(url: str, context: ssl.SSLContext | None = None, user: str = "") -> obje
         return json.load(answer)
 
 
-def test_names(layout: Path, serving: Server) -> None:
+def test_names(layout: Path, serving: Server, imgmove: Run) -> None:
     with serving(f"oci:{layout}") as url:
         assert get(f"{url}/v2/_catalog") == {"repositories": ["library/alpine", "multi", "shelf", "team/app"]}
         tags = get(f"{url}/v2/shelf/tags/list")
@@ -87,6 +87,12 @@ def test_names(layout: Path, serving: Server) -> None:
         assert signature.startswith("sha256-")
         assert signature.endswith(".sig"), "signatures are tags of their image's repository"
         assert isinstance(get(f"{url}/v2/team/app/manifests/{signature}"), dict)
+        subject = signature.removesuffix(".sig").replace("-", ":")
+        found = get(f"{url}/v2/team/app/referrers/{subject}")
+        assert isinstance(found, dict)
+        assert found["manifests"] == [], "what lies under cosign's tags names no subject"
+        host = url.removeprefix("http://")
+        assert len(json.loads(imgmove("inspect", "--json", f"{host}/team/app:1").stdout)["referrers"]) == 1
 
 
 def test_copies_come_out_of_every_form(layout: Path, serving: Server, imgmove: Run, tmp_path: Path) -> None:
