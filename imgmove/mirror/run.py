@@ -9,7 +9,7 @@ from datetime import datetime
 
 from imgmove.engine.budget import Budget
 from imgmove.errors import ImgmoveError, UsageError
-from imgmove.mirror.config import Mirror, MirrorFile, Pattern
+from imgmove.mirror.config import Mirror, MirrorFile, Pattern, names_image
 from imgmove.mirror.executor import Executor
 from imgmove.mirror.hooks import Hooks
 from imgmove.mirror.limits import Gate
@@ -18,7 +18,7 @@ from imgmove.mirror.report import MirrorSummary, PassReport, Unfinished
 from imgmove.mirror.state import PastPass, State
 from imgmove.mirror.survey import Listing, Survey
 from imgmove.mirror.work import Failure, Record, Result, Work
-from imgmove.model.location import RegistryLocation, RegistryPrefix
+from imgmove.model.location import LayoutLocation, RegistryLocation, RegistryPrefix
 from imgmove.ports import Observer, RequestGate
 from imgmove.settings import HostOptions, Settings
 from imgmove.stages.session import Session
@@ -100,6 +100,13 @@ def _sides(file: MirrorFile) -> tuple[set[str], set[str]]:
     return reading, writing
 
 
+def _place(location: RegistryLocation | Pattern | RegistryPrefix | LayoutLocation) -> str:
+    """A place as the mirror file has it: a repository has no tag."""
+    if isinstance(location, RegistryLocation) and not names_image(location):
+        return str(location).removesuffix(f":{location.reference.tag}")
+    return str(location)
+
+
 def _slips(listing: Listing, source: RegistryLocation) -> Iterator[str]:
     """What may be a slip in the rules of a mirror, as nothing comes of it."""
     if listing.absent:
@@ -133,7 +140,7 @@ class Pass:
         self._hooks: Hooks | None = None
         self.report = PassReport(file.path, datetime.now().astimezone(), options.dry_run)
         self._summaries = {
-            mirror.name: MirrorSummary(mirror.name, str(mirror.source), str(mirror.destination))
+            mirror.name: MirrorSummary(mirror.name, _place(mirror.source), _place(mirror.destination))
             for mirror in self._mirrors
         }
         self.report.mirrors = list(self._summaries.values())

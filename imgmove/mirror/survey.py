@@ -128,12 +128,22 @@ class Survey:
         listing.destination = destination_for(listing.mirror, repository)
         if not isinstance(source, TagLister):
             raise UsageError(f"{location.reference.name} does not list its tags")
-        lister = source
-        what = f"listing {location.reference.name}"
-        tags = self._session.run.persist(what, lambda: _limited(lister.tags(), what))
-        if not tags:
-            raise NotFound(f"{location.reference.name} has no tags")
-        self._choose(listing, repository, tags)
+        tags = self._tags(source, location.reference.name, may_be_empty=isinstance(listing.mirror.source, Pattern))
+        if tags:
+            self._choose(listing, repository, tags)
+
+    def _tags(self, lister: TagLister, name: str, *, may_be_empty: bool) -> Sequence[str]:
+        what = f"listing {name}"
+        try:
+            tags = self._session.run.persist(what, lambda: _limited(lister.tags(), what))
+        except NotFound:
+            # Catalogues keep repositories that have lost all of their tags, or never had one.
+            if not may_be_empty:
+                raise
+            return ()
+        if not tags and not may_be_empty:
+            raise NotFound(f"{name} has no tags")
+        return tags
 
     def _choose(self, listing: Listing, repository: str, tags: Sequence[str]) -> None:
         mirror, destination = listing.mirror, listing.destination

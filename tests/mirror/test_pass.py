@@ -162,6 +162,27 @@ def test_rules_of_which_nothing_comes(registry_factory: Factory, settings: Setti
     assert notes("semver: '>=2'", "*") == [], "of some that a pattern fits, nothing may be wanted"
 
 
+def test_a_repository_without_tags_among_many_is_passed_over(
+    pair: tuple[RegistryServer, RegistryServer], settings: Settings, tmp_path: Path
+) -> None:
+    source, destination = pair
+    source.put_image("team/app", "1")
+    source.put_blob("team/empty", b"what a push that failed has left")
+    destination.put_image("team/app", "0")
+    destination.put_image("team/empty", "old")
+    rules = "prune: {enabled: true}"
+    config = write(tmp_path, f"source: '{source.host}/team/*', destination: {destination.host}/, {rules}")
+    report = imgmove.run_mirror(config, settings=settings)
+    assert (report.totals["copied"], report.totals["pruned"], report.failures) == (1, 1, [])
+    assert report.mirrors[0].source == f"{source.host}/team/*"
+    with imgmove.Session(settings) as session:
+        assert imgmove.tags(f"{destination.host}/team/empty", session=session) == ["old"]
+    one = write(tmp_path, f"source: {source.host}/team/empty, destination: {destination.host}/x")
+    report = imgmove.run_mirror(one, settings=settings)
+    assert [failure.message for failure in report.failures]
+    assert report.mirrors[0].source == f"{source.host}/team/empty"
+
+
 def test_a_source_is_never_its_own_mirror(registry_factory: Factory, settings: Settings, tmp_path: Path) -> None:
     source = registry_factory()
     source.put_image("team/app", "1", "2")
