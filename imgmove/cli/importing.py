@@ -56,7 +56,7 @@ def import_(
     platform: OfPlatform = "",
     onto: Onto = "",
     compression: Annotated[Compression, typer.Option(help="Of the layer; keep is gzip.")] = Compression.keep,
-    compression_level: Annotated[int | None, typer.Option(help="1-9 for gzip, 1-22 for zstd.")] = None,
+    compression_level: Annotated[int | None, typer.Option(help="1-9 for gzip, 1-22 for zstd.", metavar="N")] = None,
     format: Annotated[Format, typer.Option(help="Of the manifest; keep is OCI's, or that of --onto.")] = Format.keep,
     max_size: MaxSize = "",
     limit_rate: LimitRate = "",

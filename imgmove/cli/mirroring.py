@@ -43,7 +43,9 @@ class Passing:
     metrics_file: Annotated[
         str, typer.Option("--metrics-file", metavar="FILE.prom", show_default=False, help="For node_exporter.")
     ] = ""
-    executor: Annotated[str, typer.Option("--executor", help="threads, or dask://HOST:PORT.")] = "threads"
+    executor: Annotated[str, typer.Option("--executor", metavar="WHERE", help="threads, or dask://HOST:PORT.")] = (
+        "threads"
+    )
     limit_rate: Annotated[
         str,
         typer.Option(help="Bytes per second over all connections, such as 20M.", metavar="RATE", show_default=False),

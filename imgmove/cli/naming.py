@@ -78,9 +78,14 @@ def delete(
 
 def login(
     registry: Annotated[str, typer.Argument(metavar="REGISTRY", help="The registry's host.")] = "docker.io",
-    username: Annotated[str, typer.Option("--username", "-u", show_default=False, help="Who you are.")] = "",
+    username: Annotated[
+        str, typer.Option("--username", "-u", metavar="NAME", show_default=False, help="Who you are.")
+    ] = "",
     password: Annotated[
-        str, typer.Option("--password", "-p", show_default=False, help="Shows in the process list; better not.")
+        str,
+        typer.Option(
+            "--password", "-p", metavar="TEXT", show_default=False, help="Shows in the process list; better not."
+        ),
     ] = "",
     password_stdin: Annotated[bool, typer.Option("--password-stdin", help="Read the password from stdin.")] = False,
     *,

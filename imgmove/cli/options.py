@@ -98,11 +98,14 @@ class Trying(Keeping):
     """How long to try."""
 
     retries: Annotated[
-        int | None, typer.Option(help="New tries in a row without progress; 5 by default.", show_default=False)
+        int | None,
+        typer.Option(help="New tries in a row without progress; 5 by default.", metavar="N", show_default=False),
     ] = None
     timeout: Annotated[
         float | None,
-        typer.Option(help="Seconds without a byte before a connection is given up; 60 by default.", show_default=False),
+        typer.Option(
+            help="Without a byte, until a connection is given up; 60 by default.", metavar="SECONDS", show_default=False
+        ),
     ] = None
 
     def applied(self, known: Settings) -> Settings:
@@ -139,7 +142,8 @@ class Running(Reaching):
     """How hard and how long to try, and with whose files, where many things are done side by side."""
 
     jobs: Annotated[
-        int | None, typer.Option(help="Blobs and requests at the same time; 32 by default.", show_default=False)
+        int | None,
+        typer.Option(help="Blobs and requests at the same time; 32 by default.", metavar="N", show_default=False),
     ] = None
 
     def applied(self, known: Settings) -> Settings:
@@ -165,7 +169,7 @@ class Moving:
     ] = False
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and move nothing.")] = False
     compression: Annotated[Compression, typer.Option(help="Of layers; changes digests.")] = Compression.keep
-    compression_level: Annotated[int | None, typer.Option(help="1-9 for gzip, 1-22 for zstd.")] = None
+    compression_level: Annotated[int | None, typer.Option(help="1-9 for gzip, 1-22 for zstd.", metavar="N")] = None
     format: Annotated[Format, typer.Option(help="Of manifests; changes digests.")] = Format.keep
     limit_rate: Annotated[
         str,

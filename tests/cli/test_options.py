@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import ssl
 from collections.abc import Callable
 from pathlib import Path
@@ -41,6 +42,11 @@ def test_what_is_done_at_once_has_nothing_to_watch(imgmove: Run, command: str, o
 def test_options_that_could_do_nothing(imgmove: Run, command: str, option: str) -> None:
     assert imgmove(command, option, "1", "example.com").status == 2
     assert option not in imgmove(command, "--help").stdout
+
+
+@pytest.mark.parametrize("command", ["copy", "import", "mirror", "login", "serve", "bundle verify"])
+def test_values_are_called_what_they_are(imgmove: Run, command: str) -> None:
+    assert not re.search(r"<(str|int|float)>", imgmove(*command.split(), "--help").stdout)
 
 
 @pytest.mark.parametrize(
