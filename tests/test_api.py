@@ -98,6 +98,17 @@ def test_whoever_serves_on_a_loopback_address_is_not_seen_from_elsewhere(session
         assert not serving.is_exposed
 
 
+def test_of_a_bundle_that_holds_several_images_none_can_be_named(
+    session: imgmove.Session, layout: str, tmp_path: Path
+) -> None:
+    both = [f"{layout}:team/app:{number}" for number in (1, 2)]
+    imgmove.create_bundle(both, tmp_path / "x.bundle", session=session)
+    with pytest.raises(
+        imgmove.ImgmoveError, match=r"holds 2 images \(imgmove load takes all of docker.io/team/app:1, "
+    ):
+        imgmove.inspect(f"bundle:{tmp_path / 'x.bundle'}", session=session)
+
+
 def test_a_name_is_no_list_of_its_letters(session: imgmove.Session, layout: str) -> None:
     imgmove.tag(f"{layout}:team/app:1", "stable", session=session)
     assert imgmove.tags(layout, session=session) == ["stable", "team/app:1", "team/app:2"]

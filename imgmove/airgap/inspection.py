@@ -63,6 +63,13 @@ class InspectedImage:
     licences: tuple[str, ...]
     parts: tuple[Part, ...]
 
+    @property
+    def companions(self) -> str:
+        """What refers to it, as people count it: ``1 SBOM, 2 signatures``."""
+        plurals = {kind: f"{kind}s" for _, kind in _KINDS}
+        counts = {kind: self.referrers.count(kind) for kind in self.referrers}
+        return ", ".join(f"{n} {kind if n == 1 else plurals.get(kind, kind)}" for kind, n in counts.items())
+
     def to_json(self) -> dict[str, object]:
         """The JSON form."""
         return {

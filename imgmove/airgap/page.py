@@ -80,14 +80,13 @@ def _loaded_row(image: LoadedImage) -> Sequence[str]:
 
 def _image_row(image: InspectedImage, largest: int) -> Sequence[str]:
     name = "<br>".join(map(escape, image.names)) or f"<code>{image.descriptor.digest}</code>"
-    kinds = [f"{image.referrers.count(kind)} {escape(kind)}" for kind in dict.fromkeys(image.referrers)]
     mark = " <strong>new</strong>" if image.is_new else ""
     return (
         f"{name}{mark}<br><code>{image.descriptor.digest}</code>",
         escape(", ".join(image.platforms)),
         _size(image.size),
         _bar(image, largest),
-        ", ".join(kinds) or "nothing",
+        escape(image.companions) or "nothing",
         escape(", ".join(image.licences)) or "none named",
     )
 

@@ -156,8 +156,7 @@ def _show(found: BundleInspection) -> None:
     for image in found.images:
         mark = "* " if image.is_new else ""
         name = ", ".join(image.names) or str(image.descriptor.digest)
-        kinds = [f"{image.referrers.count(kind)} {kind}" for kind in dict.fromkeys(image.referrers)]
-        cells = (", ".join(image.platforms), size(image.size), size(image.carried), ", ".join(kinds))
+        cells = (", ".join(image.platforms), size(image.size), size(image.carried), image.companions)
         rows.append((f"{mark}{name}", *cells, ", ".join(image.licences)))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:

@@ -115,8 +115,11 @@ def _only(images: Sequence[NamedImage], location: Location) -> NamedImage:
     if not images:
         raise NotFound(f"{location} holds no image")
     names = ", ".join(image.names[0] if image.names else str(image.descriptor.digest) for image in images[:8])
-    more = ", …" if len(images) > 8 else ""
-    raise UsageError(f"{location} holds {len(images)} images", hint=f"name one of {names}{more}; load -i takes all")
+    names += ", …" if len(images) > 8 else ""
+    # A bundle's location, and that of what came out of a pipe, has no room for a name.
+    is_nameable = not isinstance(location, BundleLocation) and not getattr(location, "shown", "")
+    hint = f"name one of {names}; load -i takes all" if is_nameable else f"imgmove load takes all of {names}"
+    raise UsageError(f"{location} holds {len(images)} images", hint=hint)
 
 
 def _from_listing(source: Source, image: NamedImage, location: Location) -> Iterator[Origin]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from imgmove.airgap.inspection import InspectedImage
 from imgmove.endpoints.layout import Layout
 from imgmove.wire.files import LocalFiles
 from tests.airgap.conftest import BASE, Connected, Run, noise
@@ -31,6 +32,11 @@ def opened(page: Path, folder: Path) -> str:
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def test_what_refers_to_an_image_is_counted() -> None:
+    image = InspectedImage((), build_image().root, (), 0, 0, 0, None, ("SBOM", "signature", "signature", "x/y"), (), ())
+    assert image.companions == "1 SBOM, 2 signatures, 1 x/y"
 
 
 @pytest.mark.real
