@@ -109,6 +109,11 @@ def test_of_a_bundle_that_holds_several_images_none_can_be_named(
         imgmove.inspect(f"bundle:{tmp_path / 'x.bundle'}", session=session)
 
 
+def test_what_is_saved_is_an_archive_whatever_its_name(session: imgmove.Session, layout: str, tmp_path: Path) -> None:
+    imgmove.save(f"{layout}:team/app:1", str(tmp_path / "images"), session=session).raise_failures()
+    assert (tmp_path / "images").is_file()
+
+
 def test_a_name_is_no_list_of_its_letters(session: imgmove.Session, layout: str) -> None:
     imgmove.tag(f"{layout}:team/app:1", "stable", session=session)
     assert imgmove.tags(layout, session=session) == ["stable", "team/app:1", "team/app:2"]

@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 
 from imgmove.api.places import FilePath, Place, Places, located, passing, several
+from imgmove.endpoints.places import archive_at
 from imgmove.errors import UsageError
 from imgmove.mirror.job import MirrorOptions, run_pass
 from imgmove.mirror.meaning import read_mirror_file
@@ -55,9 +56,13 @@ def copy(
 def save(
     images: Places, file: FilePath, options: CopyOptions | None = None, *, session: Session | None = None
 ) -> CopyReport:
-    """Writes images into one archive that docker, podman, containerd and skopeo load, each blob once."""
+    """Writes images into one archive that docker, podman, containerd and skopeo load, each blob once.
+
+    Args:
+        file: whatever its name; one that ends in ``.tar.gz`` or ``.tar.zst`` is compressed.
+    """
     with passing(session) as own:
-        return _copying.copy(own, several(images), [parse_path_location(os.fspath(file))], options)
+        return _copying.copy(own, several(images), [archive_at(os.fspath(file))], options)
 
 
 def load(

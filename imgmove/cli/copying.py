@@ -84,7 +84,9 @@ def save(
     that ends in .tar.gz or .tar.zst is compressed.
     """
     settings = make_settings(running, source.side(), limit_rate=moving.limit_rate)
-    target = _archive(file) if file else PipeLocation()
+    from imgmove.endpoints.places import archive_at
+
+    target = archive_at(file) if file else PipeLocation()
     check_stdout([target], output)
     from imgmove.cli.session import make_messages, watched_session
     from imgmove.stages.copy import copy as move
@@ -124,14 +126,6 @@ def load(
     with watched_session(settings, output) as session:
         report = move(session, [archive], [located], moving.options(), every=True)
     show(report, output, make_messages(output), is_archive_on_stdout=_has_pipe([located]))
-
-
-def _archive(file: str) -> Location:
-    """``-o FILE`` is an archive whatever its name, unless a location says otherwise."""
-    from imgmove.model.location import ArchiveLocation, PathLocation
-
-    located = parse_path_location(file)
-    return ArchiveLocation("archive", located.path) if isinstance(located, PathLocation) else located
 
 
 def _has_pipe(locations: Sequence[Location]) -> bool:

@@ -19,6 +19,7 @@ from imgmove.model.location import (
     RegistryPrefix,
     archive_suffix,
 )
+from imgmove.model.location_grammar import parse_path_location
 from imgmove.ports import Files
 
 _FOR_ROOTFS = "imgmove import takes root file systems"
@@ -75,11 +76,30 @@ def shaped(location: Location) -> Location:
         return location
     path = os.path.expanduser(location.path)
     is_folder = os.path.isdir(path)
-    if not is_folder and (foreign := _FOREIGN_SUFFIX.search(path.lower())):
-        hint = f"write .tar, .tar.gz or .tar.zst, or oci:{path} for a layout in a folder of that name"
-        raise UsageError(f"{location.path}: archives of the kind {foreign[0]} are not written", hint=hint)
+    if not is_folder:
+        _refuse_foreign(path, f"or oci:{path} for a layout in a folder of that name")
     is_archive = archive_suffix(path) is not None and not is_folder
     return ArchiveLocation("archive", path) if is_archive else LayoutLocation(path)
+
+
+def archive_at(text: str) -> Location:
+    """Where an archive is to be written: a path is that of one whatever its name, and locations say what they say.
+
+    Raises:
+        UsageError: it is no location, or has the suffix of an archive of another kind.
+    """
+    location = parse_path_location(text)
+    if not isinstance(location, PathLocation):
+        return location
+    path = os.path.expanduser(location.path)
+    _refuse_foreign(path, f"or oci-archive:{path} for a plain tar of that name")
+    return ArchiveLocation("archive", path)
+
+
+def _refuse_foreign(path: str, otherwise: str) -> None:
+    if foreign := _FOREIGN_SUFFIX.search(path.lower()):
+        hint = f"write .tar, .tar.gz or .tar.zst, {otherwise}"
+        raise UsageError(f"{path}: archives of the kind {foreign[0]} are not written", hint=hint)
 
 
 def place_of(location: Location) -> str:

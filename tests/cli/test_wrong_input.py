@@ -326,6 +326,9 @@ def test_a_destination_that_can_not_be_written(imgmove: Run, layout: Path, tmp_p
 @pytest.mark.parametrize("name", ["x.tar.xz", "x.tar.bz2", "x.TBZ", "x.zip"])
 def test_archives_of_a_kind_that_is_not_written(imgmove: Run, layout: Path, tmp_path: Path, name: str) -> None:
     one_line(imgmove("copy", f"oci:{layout}", f"./{name}"), 2, "are not written", ".tar.zst", f"oci:./{name} for a lay")
+    one_line(
+        imgmove("save", f"oci:{layout}", "-o", name), 2, "are not written", f"oci-archive:./{name} for a plain tar"
+    )
     nothing_at(tmp_path / name)
     assert imgmove("copy", "-q", f"oci:{layout}", f"oci:./{name}").status == 0
 
