@@ -25,6 +25,7 @@ STALE = 20.0
 _SHORTEST_WAIT, _LONGEST_WAIT = 0.02, 0.5
 _LARGEST = 200
 _ATTEMPTS = 3
+_MOST_REFUSALS = 8
 
 
 class RemoteLocks:
@@ -43,6 +44,7 @@ class RemoteLocks:
         self._owner = owner
         self._note = note
         self._held: dict[str, str] = {}
+        self._guards: dict[str, float] = {}
         self._changed = threading.Condition()
         self._closing = threading.Event()
         self._has_thread = False
@@ -59,24 +61,36 @@ class RemoteLocks:
         """
         mine = f"{self._owner} {os.urandom(8).hex()}"
         self._wait_for_own(path, mine)
-        was_left = False
-        pause, since = _SHORTEST_WAIT, time.monotonic()
-        seen: str | None = None
         try:
-            while not self._made(path, mine):
-                content = self._read(path)
-                if content != seen:
-                    seen, since = content, time.monotonic()
-                # One without content is about to be filled, or whoever made it was killed before.
-                is_dead = content is not None and (self._is_dead(content) or time.monotonic() - since > self._stale)
-                if content is not None and is_dead:
-                    was_left = self._removed(path, content) or was_left
-                    continue
-                self._pause(pause)
-                pause = min(2 * pause, _LONGEST_WAIT)
+            return self._taken(path, mine)
         except BaseException:
             self._forget(path)
             raise
+
+    def _taken(self, path: str, mine: str) -> bool:
+        was_left, refusals, pause = False, 0, _SHORTEST_WAIT
+        seen, since = "", 0.0
+        while (refusal := self._refusal(path, mine)) is not None:
+            content = self._read(path)
+            if content is None:
+                # It went away just now, or the host refuses for another reason, and goes on to.
+                refusals += 1
+                if refusals == _MOST_REFUSALS:
+                    raise refusal
+            elif mine in content:
+                # The connection broke before we heard that it was made.
+                break
+            else:
+                refusals = 0
+                if not since or content != seen:
+                    seen, since = content, time.monotonic()
+                # One without content is about to be filled, or whoever made it was killed before.
+                is_dead = self._is_dead(content) or time.monotonic() - since > self._stale
+                if is_dead and self._removed(path, content):
+                    was_left = True
+                    continue
+            self._pause(pause)
+            pause = min(2 * pause, _LONGEST_WAIT)
         return was_left
 
     def give_back(self, path: str) -> None:
@@ -120,25 +134,20 @@ class RemoteLocks:
             self._held.pop(path, None)
             self._changed.notify_all()
 
-    def _made(self, path: str, mine: str) -> bool:
+    def _refusal(self, path: str, mine: str) -> SftpFailure | None:
+        """Why a lock can't be made, as a rule because it is there; None when it was made."""
         lane = self._lane()
         try:
             handle = lane.open(path, WRITE | CREATE | EXCLUSIVE)
+        except SftpFailure as error:
+            return error
+        try:
+            self._fill(lane, handle, path, mine, 0)
         except SftpFailure:
-            # It lies there already. Our own may: the connection broke before we heard of it.
-            content = self._read(path)
-            if content is None:
-                if lane.status(os.path.dirname(path) or ".") is not None and lane.status(path) is None:
-                    return self._made_now(lane, path, mine)
-                raise
-            return mine in content
-        self._fill(lane, handle, path, mine, 0)
-        return True
-
-    def _made_now(self, lane: Sftp, path: str, mine: str) -> bool:
-        """It went away just now, or the host refuses for another reason, which this then tells."""
-        self._fill(lane, lane.open(path, WRITE | CREATE | EXCLUSIVE), path, mine, 0)
-        return True
+            # Without content it would be in the way of others until it counts as left.
+            lane.remove(path)
+            raise
+        return None
 
     def _fill(self, lane: Sftp, handle: bytes, path: str, mine: str, beat: int) -> None:
         try:
@@ -173,22 +182,33 @@ class RemoteLocks:
         return pid == os.getpid() and not any(mine in content for mine in self._held.values())
 
     def _removed(self, path: str, content: str) -> bool:
-        """Takes away a lock that was left; another one that was just made in its place is put back."""
-        aside = f"{path.removesuffix(LOCK_ENDING)}.{os.urandom(6).hex()}{LOCK_ENDING}"
+        """Takes away a lock that was left. Only one does at a time, as it might be the next one's by now."""
+        guard = f"{path.removesuffix(LOCK_ENDING)}.taking{LOCK_ENDING}"
+        if (refusal := self._refusal(guard, self._owner)) is not None:
+            self._wait_for_guard(guard, refusal)
+            return False
         lane = self._lane()
         try:
-            lane.rename(path, aside)
-        except NotFound:
-            return False
-        moved = self._read(aside)
-        if moved is not None and moved.rsplit(" ", 1)[0] != content.rsplit(" ", 1)[0]:
-            lane.rename(aside, path)
-            return False
-        with contextlib.suppress(NotFound):
-            lane.remove(aside)
+            found = self._read(path)
+            if found is None or found.rsplit(" ", 1)[0] != content.rsplit(" ", 1)[0]:
+                return False
+            lane.remove(path)
+        finally:
+            with contextlib.suppress(ImgmoveError):
+                lane.remove(guard)
+            self._guards.pop(guard, None)
         who = " ".join(content.split()[:2]) or "somebody"
         self._note(f"{lane.name}: {path} was left by {who}, which is gone; taken over")
         return True
+
+    def _wait_for_guard(self, guard: str, refusal: SftpFailure) -> None:
+        """Leaves others the time to take a lock away; who was killed meanwhile has no use for it."""
+        if time.monotonic() - self._guards.setdefault(guard, time.monotonic()) > self._stale:
+            del self._guards[guard]
+            try:
+                self._lane().remove(guard)
+            except NotFound:
+                raise refusal from None
 
     def _beat(self) -> None:
         beat = 0
