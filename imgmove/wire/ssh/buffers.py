@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
 _SIZE = 512 << 10
 """Bytes of a connection's buffer; no packet is as large."""
+_SMALL = 4 << 10
+"""Bytes of a piece that is worth keeping as it is."""
 
 
 class BufferedSocket:
@@ -80,14 +82,19 @@ class Chunks:
     """What came over a channel, as it came: a stand-in for the array in which paramiko moves all of it at each read."""
 
     def __init__(self, content: bytes = b"") -> None:
-        self._chunks: deque[bytes | memoryview] = deque([content] if content else [])
+        self._chunks: deque[bytes | bytearray | memoryview] = deque([content] if content else [])
         self._size = len(content)
         self.wanted = 0
 
-    def frombytes(self, data: bytes | memoryview) -> None:
-        """Adds what came."""
-        self._chunks.append(data)
+    def frombytes(self, data: bytes | bytearray | memoryview) -> None:
+        """Adds what came; small pieces to one another, as each would take much more memory than it is long."""
         self._size += len(data)
+        if len(data) >= _SMALL:
+            self._chunks.append(data)
+        elif self._chunks and isinstance(last := self._chunks[-1], bytearray) and len(last) < _SMALL:
+            last += data
+        else:
+            self._chunks.append(bytearray(data))
 
     def tobytes(self) -> bytes:
         """All of it."""

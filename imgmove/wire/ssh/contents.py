@@ -111,13 +111,36 @@ def widen(channel: Any, message: Any) -> None:
 
 
 def feed(channel: Any, message: Any) -> None:
-    """Gives a channel what came, and wakes whoever waits for so much."""
+    """Gives a channel what came, and wakes whoever waits for so much.
+
+    Raises:
+        paramiko.SSHException: more lies there unread than the host may send.
+    """
     content = message.get_binary()
     pipe = channel.in_buffer
     with pipe._lock:  # noqa: SLF001
         pipe._buffer.frombytes(content)  # noqa: SLF001
         if len(pipe._buffer) >= getattr(pipe._buffer, "wanted", 0):  # noqa: SLF001
             pipe._cv.notify_all()  # noqa: SLF001
+    _check_room(channel, pipe)
+
+
+def feed_stderr(channel: Any, message: Any) -> None:
+    """Gives a channel what came beside its content.
+
+    Raises:
+        paramiko.SSHException: as `feed`.
+    """
+    channel._feed_extended(message)  # noqa: SLF001
+    _check_room(channel, channel.in_stderr_buffer)
+
+
+def _check_room(channel: Any, pipe: Any) -> None:
+    # Once more than the window, as hosts may reckon otherwise; paramiko keeps whatever comes.
+    if len(pipe) > 2 * channel.in_window_size:
+        import paramiko
+
+        raise paramiko.SSHException("it sends more than it may")
 
 
 def wait_for(channel: Any, size: int) -> None:

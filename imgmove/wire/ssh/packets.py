@@ -12,11 +12,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import paramiko
-from paramiko.common import MSG_CHANNEL_DATA, MSG_CHANNEL_WINDOW_ADJUST, MSG_SERVICE_REQUEST
+from paramiko.common import (
+    MSG_CHANNEL_DATA,
+    MSG_CHANNEL_EXTENDED_DATA,
+    MSG_CHANNEL_WINDOW_ADJUST,
+    MSG_SERVICE_REQUEST,
+)
 from paramiko.packet import NeedRekeyException, Packetizer
 
 from imgmove.wire.ssh.buffers import BufferedSocket
-from imgmove.wire.ssh.contents import Content, feed, widen
+from imgmove.wire.ssh.contents import Content, feed, feed_stderr, widen
 from imgmove.wire.ssh.pulse import Pulse
 
 _USERAUTH = b"\0\0\0\x0cssh-userauth"
@@ -41,6 +46,7 @@ class Connection(paramiko.Transport):
     _channel_handler_table: ClassVar[Mapping[int, Any]] = {
         **vars(paramiko.Transport)["_channel_handler_table"],
         MSG_CHANNEL_DATA: feed,
+        MSG_CHANNEL_EXTENDED_DATA: feed_stderr,
         MSG_CHANNEL_WINDOW_ADJUST: widen,
     }
 

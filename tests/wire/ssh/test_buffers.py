@@ -5,6 +5,7 @@ from __future__ import annotations
 import array
 import socket
 import threading
+import tracemalloc
 
 import paramiko
 import pytest
@@ -32,6 +33,17 @@ def test_chunks_are_what_an_array_is_to_a_pipe(steps: list[bytes | int]) -> None
     assert chunks[:None].tobytes() == model.tobytes()
     del chunks[:]
     assert (len(chunks), chunks.tobytes()) == (0, b"")
+
+
+def test_many_small_pieces_take_little_memory() -> None:
+    chunks = Chunks()
+    tracemalloc.start()
+    for number in range(20_000):
+        chunks.frombytes(memoryview(bytes([number % 256]) * 100)[:1])
+    size, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert size < 100_000
+    assert chunks.tobytes() == bytes(number % 256 for number in range(20_000))
 
 
 def test_a_channel_keeps_what_came_before_and_goes_on() -> None:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imgmove.wire.ssh.buffers import with_chunks
-from imgmove.wire.ssh.contents import Outlet, feed, wait_for, widen
+from imgmove.wire.ssh.contents import Outlet, feed, feed_stderr, wait_for, widen
 
 
 class Way:
@@ -136,3 +136,21 @@ def test_what_came_in_time_is_given_though_it_is_less() -> None:
     feed(found, Arrived(b"abc"))
     wait_for(found, 5)
     assert found.in_buffer.read(5) == b"abc"
+
+
+@pytest.mark.parametrize("is_stderr", [False, True])
+def test_more_than_a_host_may_send_is_not_kept(is_stderr: bool) -> None:
+    found, _ = channel(1 << 20)
+    message = paramiko.Message()
+    if is_stderr:
+        message.add_int(1)
+    message.add_string(bytes(1 << 20))
+
+    def come() -> None:
+        message.rewind()
+        (feed_stderr if is_stderr else feed)(found, message)
+
+    for _ in range(2):
+        come()
+    with pytest.raises(paramiko.SSHException, match="sends more than it may"):
+        come()
