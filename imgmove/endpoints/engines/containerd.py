@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cached_property
 
 from imgmove.endpoints.engines.arrival import comes
@@ -29,6 +29,9 @@ from imgmove.ports import Machine, NamedImage, Reader
 from imgmove.wire import codec
 
 _UNCOMPRESSED = re.compile(r"containerd\.io/uncompressed=(sha256:[0-9a-f]{64})")
+_LABEL = 'labels."containerd.io/uncompressed"'
+_MOST_FILTERS = 200
+"""In one question, whose length has a limit."""
 _START = 512
 _LAYERS = {
     "none": media_types.OCI_LAYER,
@@ -50,6 +53,7 @@ class Containerd:
     def __init__(self, machine: Machine, label: str, address: str = "", namespace: str = "") -> None:
         self.label = label
         self.left: dict[str, str] = {}
+        self._blobs: Mapping[Digest, Digest | None] = {}
         self._machine = machine
         self._shell = Program(machine, ["sh", "-c"], label)
         self._options = (*(("-a", address) if address else ()), *(("-n", namespace) if namespace else ()))
@@ -76,7 +80,7 @@ class Containerd:
         """
         record = self._found(name)
         node = self._node(record.digest, record.media_type)
-        if isinstance(node, Index) and not all(child.digest in self._blobs for child in node.manifests):
+        if isinstance(node, Index) and not all(str(child.digest) in self._digests for child in node.manifests):
             return choose_one(node, self.platform())
         return Descriptor(record.media_type, record.digest, node.descriptor.size)
 
@@ -90,7 +94,7 @@ class Containerd:
 
     def open(self, descriptor: Descriptor, offset: int = 0) -> Reader:
         """The content of a digest."""
-        if descriptor.digest not in self._blobs:
+        if str(descriptor.digest) not in self._digests:
             raise NotFound(
                 f"{self.label} does not hold {descriptor.digest}",
                 hint="some of its users discard layers once they are unpacked; pull the image there again",
@@ -135,17 +139,17 @@ class Containerd:
         assert manifest.config is not None
         return EngineImage(manifest.descriptor.digest, tuple(digests_of_layers(self._document(manifest.config.digest))))
 
-    def references(self) -> list[str]:
+    def references(self, start: str = "") -> list[str]:
         """The names of all records."""
-        return [record.name for record in self._records()]
+        return self._program.ask("images", "ls", "-q", *([f"name~=/{start}/"] if start else [])).decode().split()
 
     def is_same(self, found: EngineImage, image: Manifest) -> bool:
         """By the manifest's digest."""
         return found.identity == image.descriptor.digest
 
-    def held(self, image: Manifest, diff_ids: Sequence[Digest]) -> Collection[Digest]:
+    def held(self, image: Manifest, diff_ids: Sequence[Digest], names: Sequence[str]) -> Collection[Digest]:  # noqa: ARG002 - it is asked for layers, not for images
         """Blobs that are here, and layers that are here in another compression."""
-        self._look_again()
+        self._blobs = self._here([child.digest for child in image.children], diff_ids)
         forms = {diff_id for diff_id in self._blobs.values() if diff_id is not None}
         held = {child.digest for child in image.children if child.digest in self._blobs}
         pairs = zip(image.layers, diff_ids, strict=True)
@@ -225,16 +229,24 @@ class Containerd:
     # --- asking
 
     def _look_again(self) -> None:
-        self.__dict__.pop("_blobs", None)
+        self.__dict__.pop("_digests", None)
 
     @cached_property
-    def _blobs(self) -> Mapping[Digest, Digest | None]:
-        """All content, with the diffID where it is a layer that was unpacked."""
+    def _digests(self) -> Collection[str]:
+        """All content."""
+        return frozenset(self._program.ask("content", "ls", "-q").decode().split())
+
+    def _here(self, digests: Iterable[Digest], diff_ids: Iterable[Digest]) -> dict[Digest, Digest | None]:
+        """What is here of some content and layers, with the diffIDs of layers that were unpacked.
+
+        All that there is may be more than what is about to be sent.
+        """
+        filters = [*(f"digest=={digest}" for digest in digests), *(f"{_LABEL}=={diff_id}" for diff_id in diff_ids)]
         found: dict[Digest, Digest | None] = {}
-        for line in self._program.ask("content", "ls").decode().splitlines()[1:]:
-            words = line.split()
-            if words:
-                label = _UNCOMPRESSED.search(line)
+        for start in range(0, len(filters), _MOST_FILTERS):
+            lines = self._program.ask("content", "ls", *filters[start:][:_MOST_FILTERS]).decode().splitlines()[1:]
+            for words in filter(None, map(str.split, lines)):
+                label = _UNCOMPRESSED.search(words[-1])
                 found[Digest.parse(words[0])] = Digest.parse(label.group(1)) if label else None
         return found
 

@@ -77,12 +77,20 @@ class Engine(Removing, Protocol):
         """Whether what is found is this image."""
         ...
 
-    def references(self) -> list[str]:
-        """All that names an image, by tag or by digest."""
+    def references(self, start: str = "") -> list[str]:
+        """All that names an image, by tag or by digest.
+
+        Args:
+            start: of the repository, below its host; others may be left out.
+        """
         ...
 
-    def held(self, image: Manifest, diff_ids: Sequence[Digest]) -> Collection[Digest]:
-        """The blobs of an image that need not be sent."""
+    def held(self, image: Manifest, diff_ids: Sequence[Digest], names: Sequence[str]) -> Collection[Digest]:
+        """The blobs of an image that need not be sent.
+
+        Args:
+            names: that the image is to get, so that earlier versions of it are looked at first.
+        """
         ...
 
     def check(self, shipment: Shipment) -> None:
@@ -118,7 +126,7 @@ class EngineDestination:
             diff_ids = diff_ids_of(image, config)
             if all(self._has(name, image, diff_ids) for name in names):
                 return Holding((), is_complete=True)
-            held = self._engine.held(image, diff_ids)
+            held = self._engine.held(image, diff_ids, names)
             missing = {child.digest for child in image.children} - set(held)
             return Holding(missing, is_complete=False)
 
@@ -128,7 +136,7 @@ class EngineDestination:
             self._sweep_once()
             diff_ids = diff_ids_of(image, config)
             # Asked anew, as an image before this one may have brought layers that it needs too.
-            held = self._engine.held(image, diff_ids)
+            held = self._engine.held(image, diff_ids, names)
             shipment = Shipment(image, diff_ids, Platform.from_json(read_json_object(config)), held, content)
             self._engine.check(shipment)
             try:

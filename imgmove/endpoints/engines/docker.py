@@ -6,9 +6,10 @@ store keeps manifests and blobs as they came.
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 from urllib.parse import quote
@@ -17,7 +18,7 @@ from imgmove.endpoints.engines.arrival import comes
 from imgmove.endpoints.engines.destination import EngineImage, Way, listed
 from imgmove.endpoints.engines.removal import remove
 from imgmove.endpoints.engines.serving import served
-from imgmove.endpoints.engines.shipment import Shipment, held_below
+from imgmove.endpoints.engines.shipment import Shipment, earlier_first, held_below
 from imgmove.errors import (
     AccessDenied,
     ImgmoveError,
@@ -85,7 +86,10 @@ class Docker:
             document = self._object(f"/images/{quote(name)}/json")
         except NotFound:
             return None
-        return EngineImage.inspected(_text(document, "Id"), document)
+        found = EngineImage.inspected(_text(document, "Id"), document)
+        # What an ID names never changes.
+        self._seen[str(found.identity)] = found
+        return found
 
     def is_same(self, found: EngineImage, image: Manifest) -> bool:
         """By the digest of the manifest in the newer store, of the config in the classic one."""
@@ -93,29 +97,36 @@ class Docker:
             return found.identity == image.descriptor.digest
         return image.config is not None and found.identity == image.config.digest
 
-    def held(self, image: Manifest, diff_ids: Sequence[Digest]) -> Collection[Digest]:
+    def held(self, image: Manifest, diff_ids: Sequence[Digest], names: Sequence[str]) -> Collection[Digest]:
         """A layer is held where some image has it on top of the same lower layers."""
-        found = map(self._identified, self._identities())
-        return held_below(image, diff_ids, (item.diff_ids for item in found if item is not None))
+        return held_below(image, diff_ids, [seen.diff_ids for seen in self._seen.values()], self._layers(names))
 
-    def references(self) -> list[str]:
+    def references(self, start: str = "") -> list[str]:
         """All names of images, with tags and with digests."""
         keys = ("RepoTags", "RepoDigests")
-        names = {str(name) for entry in self._list() for key in keys for name in listed(entry, key)}
+        # What comes over a line is not the whole list, where little is wanted of it.
+        chosen = f"?filters={quote(json.dumps({'reference': [f'*/{start}*']}))}" if start else ""
+        names = {str(name) for entry in self._list(chosen) for key in keys for name in listed(entry, key)}
         return sorted(name for name in names if "<none>" not in name)
 
-    def _identities(self) -> list[str]:
+    def _layers(self, names: Sequence[str]) -> Iterator[Sequence[Digest]]:
+        """The layers of images that were not seen yet, each as it is asked about."""
         # Images between the layers of a build hold no more than those on top of them.
-        return [str(entry["Id"]) for entry in self._list() if entry.get("Id")]
+        for identity in earlier_first(self._identities, names):
+            if identity not in self._seen and (found := self.find(identity)) is not None:
+                yield found.diff_ids
 
-    def _identified(self, identity: str) -> EngineImage | None:
-        """What an ID names never changes, so it is asked about once."""
-        if identity not in self._seen and (found := self.find(identity)) is not None:
-            self._seen[identity] = found
-        return self._seen.get(identity)
+    @cached_property
+    def _identities(self) -> Mapping[str, Sequence[str]]:
+        """The IDs of images, with their names. What comes later in this run is seen when it comes."""
+        return {
+            str(entry["Id"]): [str(name) for name in listed(entry, "RepoTags")]
+            for entry in self._list()
+            if entry.get("Id")
+        }
 
-    def _list(self) -> list[dict[str, Any]]:
-        value = read_json(self._content("/images/json"), most=_LARGEST_DOCUMENT)
+    def _list(self, chosen: str = "") -> list[dict[str, Any]]:
+        value = read_json(self._content(f"/images/json{chosen}"), most=_LARGEST_DOCUMENT)
         return [entry for entry in value if isinstance(entry, dict)] if isinstance(value, list) else []
 
     # --- taking images

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import shlex
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 
@@ -17,18 +17,20 @@ from imgmove.endpoints.engines.arrival import comes
 from imgmove.endpoints.engines.commands import CommandOutput, Program
 from imgmove.endpoints.engines.destination import EngineImage, Way
 from imgmove.endpoints.engines.removal import remove
-from imgmove.endpoints.engines.shipment import Shipment, held_below
+from imgmove.endpoints.engines.shipment import Shipment, earlier_first, held_below
 from imgmove.endpoints.engines.temporary_names import temporary_repository
 from imgmove.errors import ImgmoveError, NotFound
 from imgmove.model import media_types
 from imgmove.model.descriptor import Descriptor
 from imgmove.model.digest import Digest
-from imgmove.model.manifest import Manifest, make_manifest, read_json
+from imgmove.model.manifest import Manifest, make_manifest
 from imgmove.model.platform import Platform
 from imgmove.streams import BytesReader
+from imgmove.wire.stream_http import json_lines
 
-_LARGEST_DOCUMENT = 16 << 20
-_MOST_AT_ONCE = 200
+_AT_ONCE = 50
+_COLUMNS = 2
+_LAYERS_ALONE = '{"Id":"{{.Id}}","RootFS":{"Layers":{{json .RootFS.Layers}}}}'
 _LOCAL = "localhost/"
 _SAVE = ("save", "-q", "--format", "docker-archive")
 
@@ -50,6 +52,7 @@ class Podman:
         self._saving = program.begun_by("sh", "-c", _IN_OWN_FOLDER, "sh")
         self.label = program.label
         self.left: dict[str, str] = {}
+        self._seen: dict[str, EngineImage] = {}
 
     def platform(self) -> Platform:
         """What it runs."""
@@ -80,24 +83,40 @@ class Podman:
         """Images go by the digest of their config."""
         return image.config is not None and found.identity == image.config.digest
 
-    def held(self, image: Manifest, diff_ids: Sequence[Digest]) -> Collection[Digest]:
+    def held(self, image: Manifest, diff_ids: Sequence[Digest], names: Sequence[str]) -> Collection[Digest]:
         """Layers that some image has on top of the same lower ones."""
-        identities = list(dict.fromkeys(self._program.ask("images", "-q", "--no-trunc").decode().split()))
-        # Of thousands the answer would be as large as what tells of all their layers, and the question too long.
-        starts = range(0, len(identities), _MOST_AT_ONCE)
-        found = (item for start in starts for item in self._inspected(*identities[start:][:_MOST_AT_ONCE]))
-        return held_below(image, diff_ids, (item.diff_ids for item in found))
+        return held_below(image, diff_ids, [seen.diff_ids for seen in self._seen.values()], self._layers(names))
 
-    def references(self) -> list[str]:
+    def references(self, start: str = "") -> list[str]:
         """All names of images."""
-        listed = self._program.ask("images", "--format", "{{.Repository}}:{{.Tag}}").decode().split()
+        chosen = ("--filter", f"reference=*/{start}*") if start else ()
+        listed = self._program.ask("images", *chosen, "--format", "{{.Repository}}:{{.Tag}}").decode().split()
         return sorted(name for name in listed if "<none>" not in name)
 
+    def _layers(self, names: Sequence[str]) -> Iterator[Sequence[Digest]]:
+        """The layers of images that were not seen yet, some at a time, as a question can grow too long."""
+        waiting = [identity for identity in earlier_first(self._identities, names) if identity not in self._seen]
+        while waiting:
+            asked, waiting = waiting[:_AT_ONCE], waiting[_AT_ONCE:]
+            # One of them may have gone meanwhile.
+            with contextlib.suppress(NotFound):
+                yield from [image.diff_ids for image in self._inspected(*asked)]
+
+    @cached_property
+    def _identities(self) -> Mapping[str, Sequence[str]]:
+        """The IDs of images, with their names. What comes later in this run is seen when it comes."""
+        lines = self._program.ask("images", "--no-trunc", "--format", "{{.ID}} {{.Repository}}:{{.Tag}}").decode()
+        found: dict[str, list[str]] = {}
+        for identity, name in (line.split() for line in lines.splitlines() if len(line.split()) == _COLUMNS):
+            found.setdefault(identity, []).append(name)
+        return found
+
     def _inspected(self, *names: str) -> list[EngineImage]:
-        content = self._program.ask("image", "inspect", *names)
-        value = read_json(content, most=_LARGEST_DOCUMENT)
-        found = [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
-        return [EngineImage.inspected(f"sha256:{item.get('Id')}", item) for item in found]
+        # The whole of what it knows is ten times as much.
+        content = self._program.ask("image", "inspect", "--format", _LAYERS_ALONE, *names)
+        found = [EngineImage.inspected(f"sha256:{item.get('Id')}", item) for item in json_lines(content)]
+        self._seen |= {str(image.identity): image for image in found}
+        return found
 
     # --- taking images
 

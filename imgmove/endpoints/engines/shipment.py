@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from imgmove.endpoints.archive.stream import ArchiveStream, Sink
@@ -12,6 +12,12 @@ from imgmove.model.digest import Digest
 from imgmove.model.manifest import Manifest, digests_of_layers
 from imgmove.model.platform import Platform
 from imgmove.ports import NamedImage, Opener, Outline
+
+_ANSWER = 2048
+"""Bytes that an engine takes to tell of an image."""
+_FREE = 32 << 10
+_SHARE = 50
+"""What is asked may cost this part of what is missing, and `_FREE`."""
 
 
 @dataclass(frozen=True)
@@ -87,14 +93,42 @@ def diff_ids_of(image: Manifest, config: bytes) -> tuple[Digest, ...]:
     return diff_ids
 
 
-def held_below(image: Manifest, diff_ids: Sequence[Digest], others: Iterable[Sequence[Digest]]) -> Collection[Digest]:
-    """The layers that some other image has on top of the same lower ones, which is how engines know layers."""
-    count = 0
-    for other in others:
-        count = max(count, _common(other, diff_ids))
-        if count == len(diff_ids):
-            break
+def held_below(
+    image: Manifest,
+    diff_ids: Sequence[Digest],
+    known: Iterable[Sequence[Digest]],
+    others: Iterable[Sequence[Digest]],
+) -> Collection[Digest]:
+    """The layers that some other image has on top of the same lower ones, which is how engines know layers.
+
+    Args:
+        known: the layers of other images.
+        others: those of images that have to be asked about, the likeliest first. No more of them are taken than what is
+            still missing is worth, as the answers come over the line too.
+    """
+    count = max((_common(other, diff_ids) for other in known), default=0)
+    if count < len(diff_ids):
+        for asked, other in enumerate(others, start=1):
+            count = max(count, _common(other, diff_ids))
+            missing = sum(layer.size for layer in image.layers[count:])
+            if not missing or asked * _ANSWER > _FREE + missing // _SHARE:
+                break
     return {layer.digest for layer in image.layers[:count]} - {layer.digest for layer in image.layers[count:]}
+
+
+def earlier_first(images: Mapping[str, Sequence[str]], names: Sequence[str]) -> Sequence[str]:
+    """The images of an engine, those first that are likely to be earlier versions: those of the same last name.
+
+    Args:
+        images: their IDs, each with its names.
+        names: of the new one.
+    """
+    wanted = {_last(name) for name in names}
+    return sorted(images, key=lambda identity: wanted.isdisjoint(map(_last, images[identity])))
+
+
+def _last(name: str) -> str:
+    return name.rpartition("/")[2].partition(":")[0]
 
 
 def _common(one: Sequence[Digest], other: Sequence[Digest]) -> int:

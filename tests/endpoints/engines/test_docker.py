@@ -74,7 +74,7 @@ def test_answers_of_other_shapes_are_no_reason_to_fail_otherwise_than_as_ever(od
         with contextlib.suppress(MalformedContent):
             docker.find("x")
         with contextlib.suppress(MalformedContent):
-            docker.held(image, [layer.digest for layer in image.layers])
+            docker.held(image, [layer.digest for layer in image.layers], ["app:1"])
 
 
 def test_what_an_error_says_is_read_no_further_than_anybody_would() -> None:
@@ -89,5 +89,5 @@ def test_what_an_image_holds_is_asked_once() -> None:
     image = build_image(LAYERS).nodes[-1]
     assert isinstance(image, Manifest)
     for _ in range(3):
-        assert docker.held(image, [layer.digest for layer in image.layers]) == set()
+        assert docker.held(image, [layer.digest for layer in image.layers], ["app:1"]) == set()
     assert len([path for path in daemon.asked if path != "/images/json"]) == len(daemon.images)
