@@ -341,6 +341,22 @@ def test_deleting_where_tags_cant_be_deleted(quick: Settings, registry_factory: 
         assert imgmove.tags(f"{server.host}/app", session=session) == []
 
 
+@pytest.mark.parametrize(("status", "count"), [(405, 9), (400, 3)])
+def test_a_tag_that_cannot_be_deleted_stays_what_it_was(
+    quick: Settings, registry_factory: Factory, status: int, count: int
+) -> None:
+    """Docker's registry allows no deleting unless told to; others may refuse only the manifest that was put aside."""
+    server = registry_factory(Quirks(failures=(Failure("DELETE manifest", status, count),)))
+    image = build_image()
+    image.put(server.storage.make("app"), "1", "2")
+    with imgmove.Session(quick) as session:
+        with pytest.raises(ServerRefused):
+            imgmove.delete(f"{server.host}/app:1", session=session)
+        assert imgmove.tags(f"{server.host}/app", session=session) == ["1", "2"]
+        assert imgmove.inspect(f"{server.host}/app:1", session=session).root.digest == image.root.digest
+    assert server.count("PUT manifest") == (2 if status == 400 else 0)
+
+
 def test_sha512(quick: Settings, registry: RegistryServer, tmp_path: Path) -> None:
     content = b"named by a longer hash"
     digest = Digest.of(content, "sha512")

@@ -28,6 +28,7 @@ _MOST_CLASHES = 5
 _DELETED = (202, 200, 204)
 _NO_HEAD = frozenset({405, 501})
 _CANNOT_DELETE_TAGS = frozenset({400, 405, 501})
+_NO_DELETE = frozenset({405, 501})
 
 
 class RegistrySource(RepositoryReader):
@@ -139,7 +140,8 @@ class RegistryRepository(RegistrySource):
     def delete_name(self, name: str) -> None:
         """Removes a tag, and only it: where registries can't, its manifest if no other tag names it.
 
-        Where another does, the tag is first put on an empty manifest of its own, and that is deleted.
+        Where another does, the tag is first put on an empty manifest of its own, and that is deleted. Where that turns
+        out not to be allowed, the tag is what it was.
         """
         response = self.host.send("DELETE", self._manifest(name), (delete_scope(self.repository),))
         if response.status not in _CANNOT_DELETE_TAGS:
@@ -149,19 +151,23 @@ class RegistryRepository(RegistrySource):
         found = self.resolve(name)
         siblings = (tag for tag in self.tags() if tag != name)
         if any((other := self.find(tag)) is not None and other.digest == found.digest for tag in siblings):
-            found = self._put_aside(name)
-        self.delete_manifest(found.digest)
+            self._delete_aside(name, found)
+        else:
+            self._delete(found.digest, f"deleting {self.label}:{name}")
 
     def delete_manifest(self, digest: Digest) -> None:
         """Removes a manifest with all its tags."""
-        response = self.host.send("DELETE", self._manifest(str(digest)), (delete_scope(self.repository),))
-        what = f"deleting {self.label}@{digest}"
-        if response.status == 405:
-            response.close()
-            raise ServerRefused(f"{what}: {self.host.name} does not allow deleting", status=405)
-        check_status(response, *_DELETED, what=what).close()
+        self._delete(digest, f"deleting {self.label}@{digest}")
 
     # --- below
+
+    def _delete(self, digest: Digest, what: str) -> None:
+        response = self.host.send("DELETE", self._manifest(str(digest)), (delete_scope(self.repository),))
+        if response.status == 405:
+            response.close()
+            hint = "docker's own registry does with storage.delete.enabled in its configuration"
+            raise ServerRefused(f"{what}: {self.host.name} does not allow deleting", status=405, hint=hint)
+        check_status(response, *_DELETED, what=what).close()
 
     def _put_by_digest(self, node: Node, digest: Digest, tags: Sequence[str]) -> tuple[bool, Sequence[str]]:
         """Puts a manifest that goes by another algorithm than registries name content by on their own.
@@ -220,6 +226,24 @@ class RegistryRepository(RegistrySource):
             self._put(content, media_types.OCI_INDEX, fallback_tag(subject))
         if with_referrer(self._questions.read_fallback(subject), referrer) is not None:
             raise NetworkError(f"{self.label}: others keep overwriting the list of what refers to {subject.short}")
+
+    def _delete_aside(self, name: str, found: Descriptor) -> None:
+        """Removes a tag alone from a manifest that others name."""
+        what = f"deleting {self.label}:{name}"
+        nothing = Digest.of(uuid.uuid4().bytes)
+        try:
+            # Nothing is moved before it is known that it may be deleted: docker's registry allows that only if told to.
+            self._delete(nothing, what)
+        except (NotFound, ServerRefused) as error:
+            if isinstance(error, ServerRefused) and error.status in _NO_DELETE:
+                raise
+        content = self._manifest_content(found)
+        aside = self._put_aside(name)
+        try:
+            self._delete(aside.digest, what)
+        except BaseException:
+            self._put(content, found.media_type, name)
+            raise
 
     def _put_aside(self, name: str) -> Descriptor:
         config = b"{}"
