@@ -209,9 +209,16 @@ class RemoteFiles:
             return None
 
     def close(self) -> None:
-        """Removes every file that was begun and not committed, but for those that a later run can go on with."""
+        """Removes every file that was begun and not committed, but for those that a later run can go on with.
+
+        On a host that fell silent all stays as it is: whoever waited for it waits no longer.
+        """
         if self.lanes.is_closed:
             return
+        if self._leftovers.are_there or self._locks.are_held:
+            self._connection.drop_if_silent()
+            if not self._connection.is_alive:
+                self.lanes.close()
         self._leftovers.close()
         self._locks.close()
         self.lanes.close()

@@ -48,6 +48,11 @@ class Leftovers:
         with self._guard:
             self._begun.discard(temporary)
 
+    @property
+    def are_there(self) -> bool:
+        """Whether something was begun and not ended."""
+        return bool(self._begun)
+
     def forget_others(self, path: str, key: str) -> None:
         """Removes what earlier runs began for the same path under other keys, unless somebody is at it."""
         folder, start = posixpath.split(beside(path, ""))

@@ -93,6 +93,11 @@ class RemoteLocks:
             pause = min(2 * pause, _LONGEST_WAIT)
         return was_left
 
+    @property
+    def are_held(self) -> bool:
+        """Whether one of them is."""
+        return bool(self._held)
+
     def give_back(self, path: str) -> None:
         """Lets the next one have it. Where the host can't be reached, the lock will count as left."""
         if (mine := self._held.get(path)) is not None:

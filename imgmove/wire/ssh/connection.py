@@ -6,6 +6,7 @@ listens on for us (remote forwarding).
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -263,10 +264,17 @@ def _answers(transport: paramiko.Transport, seconds: float) -> bool:
     """Whether a host still says anything, be it that it takes no session; a broken way may look like a living one."""
     import paramiko
 
-    try:
-        transport.open_session(timeout=seconds).close()
-    except paramiko.ChannelException:
-        return True
-    except (paramiko.SSHException, EOFError, OSError):
-        return False
-    return True
+    has_answered, is_over = threading.Event(), threading.Event()
+
+    def ask() -> None:
+        with contextlib.suppress(paramiko.SSHException, EOFError, OSError):
+            # To say no is an answer.
+            with contextlib.suppress(paramiko.ChannelException):
+                transport.open_session(timeout=seconds).close()
+            has_answered.set()
+        is_over.set()
+
+    # On a way that is full nobody can so much as ask.
+    threading.Thread(target=ask, name="imgmove-probe", daemon=True).start()
+    is_over.wait(seconds)
+    return has_answered.is_set()

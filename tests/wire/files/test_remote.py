@@ -73,6 +73,18 @@ def test_a_file_is_committed_once_however_often_it_is_asked_for(
     assert host.files == {}
 
 
+def test_nobody_waits_for_a_silent_host_at_the_end(host: MemoryHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    connection: Any = host
+    files = RemoteFiles(connection, far=1000.0)
+    files.create("/x/file")
+    files.resume("/x/other", "key")
+    monkeypatch.setattr(host, "drop_if_silent", lambda: monkeypatch.setattr(host, "is_alive", False))
+    files.close()
+    assert REMOVE not in host.requests
+    with pytest.raises(NetworkError, match="the command has ended"):
+        files.status("/x")
+
+
 def test_what_another_user_left_is_made_anew(host: MemoryHost, files: RemoteFiles) -> None:
     theirs = StoredFile(bytearray(b"theirs"), is_ours=False)
     host.files["/x/.imgmove-file.key.partial"] = theirs

@@ -120,6 +120,20 @@ def test_a_host_that_gives_no_sign_of_life_any_more(connection: SshConnection) -
             stream.recv(1)
 
 
+def test_a_way_on_which_nobody_can_so_much_as_ask(connection: SshConnection, monkeypatch: pytest.MonkeyPatch) -> None:
+    connection.open_session().close()
+    stuck = threading.Event()
+
+    def open_session(*_: Any, **__: Any) -> None:
+        stuck.wait(60)
+        raise EOFError
+
+    monkeypatch.setattr(paramiko.Transport, "open_session", open_session)
+    connection.drop_if_silent()
+    stuck.set()
+    assert not connection.is_alive
+
+
 def test_what_no_ssh_server_sends(tmp_path: Path) -> None:
     names = b"\xff" * 1000
     message = bytes([MSG_KEXINIT]) + bytes(16) + 10 * (len(names).to_bytes(4) + names) + bytes(5)
