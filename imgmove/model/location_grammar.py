@@ -190,7 +190,8 @@ def _engine(engine: EngineKind, name: str, query: str | None, carrier: SshHost |
     container = name.removeprefix("@") if name.startswith("@") else ""
     if name.startswith("@") and not container:
         raise UsageError(f"no container after {engine}:@", hint=f"write {engine}:@CONTAINER")
-    if name.startswith("/") or "://" in name or " " in name or not name.isprintable():
+    # Engines' own commands would take a dash for the beginning of an option.
+    if name.startswith(("/", "-", "@-")) or "://" in name or " " in name or not name.isprintable():
         hint = f"write {engine}:NAME, or {engine}{SSH}://HOST/NAME for another host"
         raise UsageError(f"not the name of an image: {name!r:.200}", hint=hint)
     socket, namespace = options.get("socket", ""), options.get("namespace", "")

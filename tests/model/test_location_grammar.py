@@ -157,6 +157,8 @@ def test_the_forms_of_the_contract(text: str, location: Location) -> None:
         ("oci+ssh://u\\@h/y", "not an SSH host"),
         ("docker-daemon://app", "docker-daemon:NAME"),
         ("docker-daemon:a b", "not the name of an image"),
+        ("podman:--help", "not the name of an image"),
+        ("podman+ssh://edge1/@--output=x", "not the name of an image"),
         ("podman:app?", "no option"),
         ("podman:app?socket=", "takes one value"),
         ("podman:app?socket=/a&socket=/b", "takes one value"),
