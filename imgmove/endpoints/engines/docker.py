@@ -40,6 +40,7 @@ from imgmove.wire.stream_http import AnswerReader, StreamHttp, json_lines
 _FIRST_WITH_ZSTD = 23
 _LARGEST_DOCUMENT = 16 << 20
 _LARGEST_ERROR = 64 << 10
+_ARM = re.compile(r"armv[5-8]l?")
 _WHOLE_ID = re.compile(r"[0-9a-f]{64}")
 _REQUEST = re.compile(r': failed to do request: [A-Z][a-z]+ "[^"]*"')
 """What containerd tells twice, so long that the reason after it would be cut off."""
@@ -63,7 +64,12 @@ class Docker:
 
     def platform(self) -> Platform:
         """What it runs."""
-        return Platform(_text(self._version, "Os") or "linux", _text(self._version, "Arch") or "amd64")
+        found = Platform(_text(self._version, "Os") or "linux", _text(self._version, "Arch") or "amd64")
+        machine = _text(self._info, "Architecture")
+        # Which arm it is only the machine's own name tells (armv6l), and a 32-bit docker may run on another machine.
+        if found.architecture == "arm" and _ARM.fullmatch(machine):
+            return Platform.parse(f"{found.os}/{machine}")
+        return found
 
     @cached_property
     def _version(self) -> dict[str, Any]:
@@ -72,7 +78,11 @@ class Docker:
     @cached_property
     def keeps_manifests(self) -> bool:
         """Whether images lie in containerd's store."""
-        return ["driver-type", "io.containerd.snapshotter.v1"] in listed(self._object("/info"), "DriverStatus")
+        return ["driver-type", "io.containerd.snapshotter.v1"] in listed(self._info, "DriverStatus")
+
+    @cached_property
+    def _info(self) -> dict[str, Any]:
+        return self._object("/info")
 
     # --- what it holds
 

@@ -91,3 +91,20 @@ def test_what_an_image_holds_is_asked_once() -> None:
     for _ in range(3):
         assert docker.held(image, [layer.digest for layer in image.layers], ["app:1"]) == set()
     assert len([path for path in daemon.asked if path != "/images/json"]) == len(daemon.images)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "machine", "expected"),
+    [
+        ("amd64", "x86_64", "linux/amd64"),
+        ("arm64", "aarch64", "linux/arm64"),
+        ("arm", "armv6l", "linux/arm/v6"),
+        ("arm", "armv7l", "linux/arm/v7"),
+        ("arm", "aarch64", "linux/arm"),
+        ("arm", "", "linux/arm"),
+    ],
+)
+def test_which_arm_it_is_the_machine_tells(architecture: str, machine: str, expected: str) -> None:
+    answer = {"Os": "linux", "Arch": architecture, "Architecture": machine}
+    docker = Docker(cast("StreamHttp", Answering(answer)), cast("Machine", None), "docker")
+    assert str(docker.platform()) == expected
