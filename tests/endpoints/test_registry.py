@@ -15,9 +15,11 @@ import imgmove
 from imgmove.endpoints.layout import Layout
 from imgmove.endpoints.registry import RegistrySource
 from imgmove.errors import AccessDenied, ContentError, DigestMismatch, NetworkError, NotFound, ServerRefused, Truncated
+from imgmove.model import media_types
 from imgmove.model.credentials import Credentials
 from imgmove.model.descriptor import Descriptor
 from imgmove.model.digest import Digest
+from imgmove.model.manifest import make_index
 from imgmove.model.reference import Reference
 from imgmove.settings import Settings, SideOptions
 from imgmove.stages.report import ImageReport
@@ -339,6 +341,25 @@ def test_deleting_where_tags_cant_be_deleted(quick: Settings, registry_factory: 
         assert imgmove.inspect(f"{server.host}/app:2", session=session).root.digest == image.root.digest
         imgmove.delete(f"{server.host}/app:2", session=session)
         assert imgmove.tags(f"{server.host}/app", session=session) == []
+
+
+@pytest.mark.parametrize("is_nested", [False, True])
+def test_deleting_a_name_for_one_image_of_an_index(
+    quick: Settings, registry_factory: Factory, *, is_nested: bool
+) -> None:
+    server = registry_factory(Quirks(tag_delete=400))
+    index = build_index("linux/amd64", "linux/arm64")
+    outer = make_index(media_types.OCI_INDEX, [index.root])
+    repository = server.storage.make("app")
+    index.put(repository, *(() if is_nested else ("all",)))
+    if is_nested:
+        repository.put_manifest(outer.content, outer.media_type, ("all",))
+    child = index.nodes[0]
+    repository.put_manifest(child.content, child.media_type, ("amd64",))
+    with imgmove.Session(quick) as session:
+        imgmove.delete(f"{server.host}/app:amd64", session=session)
+        assert imgmove.tags(f"{server.host}/app", session=session) == ["all"]
+        imgmove.verify(f"{server.host}/app:all", session=session)
 
 
 @pytest.mark.parametrize(("status", "count"), [(405, 9), (400, 3)])

@@ -12,7 +12,15 @@ from imgmove.endpoints.registry.pull import RepositoryReader, header_digest
 from imgmove.endpoints.registry.referrers import DIGEST_TAGS, ReferrerQuestions, fallback_tag, with_referrer
 from imgmove.endpoints.registry.session import Session
 from imgmove.endpoints.registry.upload import GARBLED, BlobUpload, PipedUpload, StreamedUpload
-from imgmove.errors import AccessDenied, DigestMismatch, NetworkError, NotFound, ServerRefused, UsageError
+from imgmove.errors import (
+    AccessDenied,
+    DigestMismatch,
+    MalformedContent,
+    NetworkError,
+    NotFound,
+    ServerRefused,
+    UsageError,
+)
 from imgmove.model import media_types
 from imgmove.model.descriptor import Descriptor
 from imgmove.model.digest import DEFAULT_ALGORITHM, Digest
@@ -29,6 +37,8 @@ _DELETED = (202, 200, 204)
 _NO_HEAD = frozenset({405, 501})
 _CANNOT_DELETE_TAGS = frozenset({400, 405, 501})
 _NO_DELETE = frozenset({405, 501})
+_DEEPEST = 8
+"""How many indexes are looked for in one another."""
 
 
 class RegistrySource(RepositoryReader):
@@ -55,6 +65,10 @@ class RegistrySource(RepositoryReader):
 
 class RegistryRepository(RegistrySource):
     """A repository to write to."""
+
+    def __init__(self, host: RegistryHost, repository: str) -> None:
+        super().__init__(host, repository)
+        self._below: dict[Digest, Sequence[Descriptor]] = {}
 
     @property
     def scopes(self) -> tuple[Scope, ...]:
@@ -138,10 +152,10 @@ class RegistryRepository(RegistrySource):
             self._list_referrer(node, node.subject.digest)
 
     def delete_name(self, name: str) -> None:
-        """Removes a tag, and only it: where registries can't, its manifest if no other tag names it.
+        """Removes a tag, and only it: where registries can't, its manifest if no other tag leads to it.
 
-        Where another does, the tag is first put on an empty manifest of its own, and that is deleted. Where that turns
-        out not to be allowed, the tag is what it was.
+        Where another does, by itself or by an index, the tag is first put on an empty manifest of its own, and that is
+        deleted. Where that turns out not to be allowed, the tag is what it was.
         """
         response = self.host.send("DELETE", self._manifest(name), (delete_scope(self.repository),))
         if response.status not in _CANNOT_DELETE_TAGS:
@@ -149,8 +163,8 @@ class RegistryRepository(RegistrySource):
             return
         response.close()
         found = self.resolve(name)
-        siblings = (tag for tag in self.tags() if tag != name)
-        if any((other := self.find(tag)) is not None and other.digest == found.digest for tag in siblings):
+        others = (self.find(tag) for tag in self.tags() if tag != name)
+        if any(other is not None and self._leads_to(other, found.digest) for other in others):
             self._delete_aside(name, found)
         else:
             self._delete(found.digest, f"deleting {self.label}:{name}")
@@ -226,6 +240,25 @@ class RegistryRepository(RegistrySource):
             self._put(content, media_types.OCI_INDEX, fallback_tag(subject))
         if with_referrer(self._questions.read_fallback(subject), referrer) is not None:
             raise NetworkError(f"{self.label}: others keep overwriting the list of what refers to {subject.short}")
+
+    def _leads_to(self, root: Descriptor, digest: Digest, depth: int = _DEEPEST) -> bool:
+        """Whether a manifest is another, or an index that holds it; one that can't be understood may be."""
+        if root.digest == digest or not depth:
+            return True
+        try:
+            children = self._children(root) if root.is_index else ()
+        except MalformedContent:
+            return True
+        return any(self._leads_to(child, digest, depth - 1) for child in children)
+
+    def _children(self, index: Descriptor) -> Sequence[Descriptor]:
+        if index.digest not in self._below:
+            try:
+                node = parse_manifest(self._manifest_content(index), index.media_type)
+            except NotFound:
+                return ()
+            self._below[index.digest] = [child for child in node.children if child.is_manifest]
+        return self._below[index.digest]
 
     def _delete_aside(self, name: str, found: Descriptor) -> None:
         """Removes a tag alone from a manifest that others name."""
