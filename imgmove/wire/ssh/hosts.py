@@ -93,8 +93,11 @@ class KnownHosts:
     def _unknown(self, key: HostKey) -> AccessDenied:
         target = self._target
         port = f"-p {target.port} " if target.port != _DEFAULT_PORT else ""
-        if target.jumps or target.command:
-            how = f"connect once with ssh {target.name}"
+        has_alias = target.known_as not in (target.host, f"[{target.host}]:{target.port}")
+        if target.jumps or target.command or has_alias:
+            # As ssh takes it, which knows no brackets, nor a port behind a name.
+            bare = target.name.removesuffix(f":{target.port}")
+            how = f"connect once with ssh {port * (bare != target.name)}{bare.replace('[', '').replace(']', '')}"
         else:
             file = target.known_hosts_files[0] if target.known_hosts_files else "~/.ssh/known_hosts"
             how = f"ssh-keyscan {port}{target.host} >> {file}"

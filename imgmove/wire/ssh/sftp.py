@@ -68,7 +68,8 @@ class Sftp(SftpSession):
             limits = [answer.long() for _ in range(3)]
             self.largest = max(_SMALL, min([limit or _SMALL for limit in limits[1:]] + [_LARGEST]))
         else:
-            self.status(".")
+            # Whatever is answered: the folder may be none of ours.
+            self.ask_status(".").result()
         self.round_trip = time.monotonic() - began
 
     # --- files

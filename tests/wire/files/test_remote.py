@@ -20,9 +20,11 @@ from imgmove.wire.ssh.sftp_messages import (
     FAILURE,
     FSTAT,
     NAME,
+    PERMISSION,
     READDIR,
     REMOVE,
     RENAME,
+    STAT,
     packed,
 )
 from tests.wire.ssh.sftp_host import REPLACE, SYNC, Answer, MemoryHost, StoredFile, attributes, status
@@ -265,6 +267,12 @@ def test_what_killed_runs_left_goes_however_short_a_run_is(host: MemoryHost, nam
         files.write("/x/file", b"content")
         files.close()
         assert sorted(host.files) == sorted([*([f"/x/{name}"] if is_left else []), "/x/file", "/x/other"])
+
+
+def test_the_home_folder_may_be_closed(host: MemoryHost, files: RemoteFiles) -> None:
+    host.files["/x/file"] = StoredFile()
+    say(host, STAT, status(PERMISSION))
+    assert files.list("/x") == ["file"]
 
 
 def test_names_that_lead_elsewhere_are_not_followed(host: MemoryHost, files: RemoteFiles) -> None:

@@ -57,6 +57,9 @@ def test_a_host_with_a_port(target: SshTarget) -> None:
     with pytest.raises(AccessDenied) as caught:
         known(replace(ported, jumps=("a",)), line("edge")).check(KEY)
     assert "connect once with ssh me@edge" in caught.value.hint
+    with pytest.raises(AccessDenied) as caught:
+        known(replace(ported, known_as="alias", name="me@[::1]:2222"), line("edge")).check(KEY)
+    assert "connect once with ssh -p 2222 me@::1" in caught.value.hint
 
 
 def test_a_changed_key(target: SshTarget) -> None:
