@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from imgmove.errors import ImgmoveError
     from imgmove.mirror.job import MirrorOptions
     from imgmove.mirror.report import PassReport
+    from imgmove.model.credentials import Credentials
     from imgmove.settings import Settings, SideOptions
     from imgmove.stages.import_ import ImportOptions
     from imgmove.stages.inspect import Inspection
@@ -60,6 +61,7 @@ __all__ = [
     "CopyOptions",
     "CopyReport",
     "CreateBundleOptions",
+    "Credentials",
     "ImgmoveError",
     "ImportOptions",
     "Inspection",
@@ -113,6 +115,7 @@ _HOMES = {
     "errors": ("ImgmoveError",),
     "mirror.job": ("MirrorOptions",),
     "mirror.report": ("PassReport",),
+    "model.credentials": ("Credentials",),
     "settings": ("Settings", "SideOptions"),
     "stages.import_": ("ImportOptions",),
     "stages.inspect": ("Inspection",),

@@ -148,7 +148,7 @@ def test_recipes_work_when_pasted(prepared: dict[str, str], environment: dict[st
 
 def test_the_python_examples(prepared: dict[str, str], environment: dict[str, str], tmp_path: Path) -> None:
     texts = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
-    assert len(texts) == 2
+    assert len(texts) == 3
     for text in texts:
         script = text.replace('"alpine:3.20"', f'"{prepared[" alpine:3.20"].strip()}"')
         command = [sys.executable, "-c", script]
