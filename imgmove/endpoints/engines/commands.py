@@ -7,7 +7,15 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 
 from imgmove.endpoints.archive.stream import Sink
-from imgmove.errors import AccessDenied, ImgmoveError, LocalError, NetworkError, NotFound, ServerRefused
+from imgmove.errors import (
+    AccessDenied,
+    ImgmoveError,
+    LocalError,
+    MalformedContent,
+    NetworkError,
+    NotFound,
+    ServerRefused,
+)
 from imgmove.ports import Command, Machine, read_all
 from imgmove.wire.http.errors import printable
 from imgmove.wire.machine import NOT_RUNNING
@@ -48,7 +56,7 @@ class Program:
         """
         with closing(self.start(*words)) as command:
             command.end_input()
-            output = read_all(command, _LARGEST_OUTPUT)
+            output = self._heard(command)
             self.check(command, words[0])
         return output
 
@@ -65,15 +73,22 @@ class Program:
             except LocalError as error:
                 # It stopped listening, and says better than we why.
                 command.end_input()
-                read_all(command, _LARGEST_OUTPUT)
+                self._heard(command)
                 self.check(command, words[0])
                 raise error from None
             try:
-                read_all(command, _LARGEST_OUTPUT)
+                self._heard(command)
                 self.check(command, words[0])
             except ImgmoveError as error:
                 if not error.is_transient or not comes():
                     raise
+
+    def _heard(self, command: Command) -> bytes:
+        output = read_all(command, _LARGEST_OUTPUT)
+        if len(output) > _LARGEST_OUTPUT:
+            # It waits for somebody who reads on, and would never end.
+            raise MalformedContent(f"{self.label} says more than {_LARGEST_OUTPUT >> 20} MiB")
+        return output
 
     def output(self, *words: str) -> CommandOutput:
         """Runs a command whose output is read as it comes."""

@@ -11,10 +11,11 @@ import pytest
 
 from imgmove.endpoints.engines.commands import Program
 from imgmove.endpoints.engines.podman import Podman
-from imgmove.errors import ImgmoveError, LocalError, NetworkError
+from imgmove.errors import ImgmoveError, LocalError, MalformedContent, NetworkError
 from imgmove.model.digest import Digest
 from imgmove.model.manifest import Manifest
 from imgmove.ports import Machine
+from imgmove.wire.machine import LocalMachine
 from tests.images import build_image
 
 GONE = "Error: unable to connect to Podman socket: dial unix /run/podman.sock: connect: connection refused"
@@ -72,6 +73,15 @@ def test_an_engine_that_is_started_again_is_waited_for() -> None:
     asking.ask("version")
     host.is_gone = True
     assert failed() is NetworkError
+
+
+def test_a_program_that_never_stops_talking(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("imgmove.endpoints.engines.commands._LARGEST_OUTPUT", 1 << 20)
+    talking = Program(LocalMachine(), ["yes"], "podman")
+    with pytest.raises(MalformedContent, match="podman says more than 1 MiB"):
+        talking.ask("images")
+    with pytest.raises(MalformedContent, match="podman says more than 1 MiB"):
+        talking.feed(lambda _: None, "load", comes=lambda: False)
 
 
 def test_podman_is_asked_about_few_images_and_the_likeliest_first() -> None:
