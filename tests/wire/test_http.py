@@ -110,7 +110,7 @@ def test_a_proxy_that_is_not_there_is_what_is_named(proxy: str, said: str) -> No
 @pytest.mark.parametrize(
     ("status", "kind", "said"),
     [
-        ("407 Proxy Authentication Required", AccessDenied, "wants a user name and password"),
+        ("407 Proxy Authentication Required", AccessDenied, "wants a user name and password, or other ones"),
         ("403 Forbidden", AccessDenied, "says: status 403 Forbidden"),
         ("502 Bad Gateway", NetworkError, "says: status 502 Bad Gateway"),
     ],
@@ -204,7 +204,14 @@ def test_a_redirect_elsewhere_loses_the_credentials(client: HttpClient) -> None:
 
 @pytest.mark.parametrize(
     ("status", "kind"),
-    [(404, NotFound), (401, AccessDenied), (403, AccessDenied), (429, Throttled), (408, ServerError)]
+    [
+        (404, NotFound),
+        (401, AccessDenied),
+        (403, AccessDenied),
+        (407, AccessDenied),
+        (429, Throttled),
+        (408, ServerError),
+    ]
     + [(status, ServerError) for status in (500, 502, 503, 504, 499, 522)]
     + [(status, ServerRefused) for status in (400, 405, 409, 412, 413, 416)],
 )
@@ -214,7 +221,7 @@ def test_statuses(client: HttpClient, status: int, kind: type[ImgmoveError]) -> 
     with answering(head + body) as (host, _):
         error = error_of(client.request("GET", f"http://{host}/?token=secret"), "reading x")
     assert type(error) is kind
-    assert "quota" in str(error)
+    assert ("the proxy on the way to" if status == 407 else "quota") in str(error)
     assert "\x1b" not in str(error)
     assert "secret" not in str(error)
     if isinstance(error, Throttled | ServerError):

@@ -66,6 +66,8 @@ def error_of(response: Response, what: str = "") -> ImgmoveError:
         return NotFound(text)
     if response.status in (401, 403):
         return AccessDenied(text)
+    if response.status == 407:
+        return _locked_proxy(f"the proxy on the way to {host}")
     delay = retry_after(response.headers)
     if response.status == 429:
         return Throttled(text, delay=delay)
@@ -149,10 +151,14 @@ def _refused_by_proxy(chain: Sequence[BaseException], host: str) -> ImgmoveError
     if answer is None:
         return NetworkError(f"{host} failed")
     if answer[1] == "407":
-        hint = "write it into HTTPS_PROXY, as http://USER:PASSWORD@HOST:PORT"
-        return AccessDenied(f"{host} wants a user name and password", hint=hint)
+        return _locked_proxy(host)
     said = f"{host} says: {printable(f'status {answer[1]} {answer[2]}')}"
     return AccessDenied(said) if answer[1] in ("401", "403") else NetworkError(said)
+
+
+def _locked_proxy(proxy: str) -> AccessDenied:
+    hint = "write them into its address, as http://USER:PASSWORD@HOST:PORT"
+    return AccessDenied(f"{proxy} wants a user name and password, or other ones", hint=hint)
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
