@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from imgmove.errors import AccessDenied, ImgmoveError
-from imgmove.model.ssh import Ask, SshTarget
+from imgmove.model.ssh import SshTarget
+from imgmove.wire.ssh.answers import Answers
 from imgmove.wire.ssh.errors import printable
 
 if TYPE_CHECKING:
@@ -28,12 +29,12 @@ class Proof:
     Args:
         target: the host, and the keys that are meant for it.
         home: the user's folder.
-        ask: asks the person for passwords.
+        answers: the person's, to questions for passwords.
     """
 
     target: SshTarget
     home: str
-    ask: Ask
+    answers: Answers
     _notes: list[str] = field(default_factory=list)
     _shown: int = 0
 
@@ -45,6 +46,7 @@ class Proof:
         """
         import paramiko
 
+        self._notes, self._shown = [], 0
         try:
             transport.auth_none(self.target.user)
             return
@@ -127,7 +129,7 @@ class Proof:
             yield key
 
     def _loaded(self, path: str, *, is_named: bool) -> paramiko.PKey | None:
-        password: str | None = None
+        question, password = f"Passphrase for {path}: ", None
         for _ in range(_MOST_QUESTIONS + 1):
             try:
                 return _load(path, password)
@@ -139,7 +141,9 @@ class Proof:
                 self._notes.append(f"{path}: {error.strerror}")
                 return None
             except _Locked:
-                password = self.ask(f"Passphrase for {path}: ")
+                if password is not None:
+                    self.answers.refuse(question, password)
+                password = self.answers.get(question)
                 if password is None:
                     self._notes.append(f"{path} needs a passphrase, and there is no terminal to ask for it")
                     return None
@@ -154,8 +158,9 @@ class Proof:
     def _with_password(self, transport: paramiko.Transport) -> list[str] | None:
         import paramiko
 
+        question = f"Password for {self.target.user}@{self.target.host}: "
         for _ in range(_MOST_QUESTIONS):
-            password = self.ask(f"Password for {self.target.user}@{self.target.host}: ")
+            password = self.answers.get(question)
             if password is None:
                 return None
             try:
@@ -163,6 +168,7 @@ class Proof:
             except paramiko.BadAuthenticationType:
                 return None
             except paramiko.AuthenticationException:
+                self.answers.refuse(question, password)
                 if not transport.is_active():
                     raise
         self._notes.append("no password that was typed is the right one")
@@ -171,13 +177,12 @@ class Proof:
     def _with_answers(self, transport: paramiko.Transport) -> list[str] | None:
         import paramiko
 
-        is_answered = True
+        said: dict[str, str | None] = {}
 
         def answer(_title: str, _instructions: str, questions: list[tuple[str, bool]]) -> list[str]:
-            nonlocal is_answered
-            answers = [self.ask(f"{self.target.user}@{self.target.host}: {printable(text)} ") for text, _ in questions]
-            is_answered = None not in answers
-            return [text or "" for text in answers]
+            wanted = [f"{self.target.user}@{self.target.host}: {printable(text)} " for text, _ in questions]
+            said.update({question: self.answers.get(question) for question in wanted})
+            return [said[question] or "" for question in wanted]
 
         for _ in range(_MOST_QUESTIONS):
             try:
@@ -185,10 +190,13 @@ class Proof:
             except paramiko.BadAuthenticationType:
                 return None
             except paramiko.AuthenticationException:
+                for question, text in said.items():
+                    self.answers.refuse(question, text or "")
                 if not transport.is_active():
                     raise
-                if not is_answered:
+                if None in said.values():
                     return None
+                said.clear()
         return None
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from imgmove.model.location import SshHost
 from imgmove.model.ssh import Ask, SshAccess, SshTarget, ask_nobody
+from imgmove.wire.ssh.answers import Answers
 from imgmove.wire.ssh.config import check_loop, find_target, parse_jump
 from imgmove.wire.ssh.connection import SshConnection
 from imgmove.wire.ssh.keys import Proof
@@ -27,7 +28,7 @@ class SshHosts:
 
     def __init__(self, access: SshAccess, ask: Ask = ask_nobody, note: Callable[[str], None] = lambda _: None) -> None:
         self._access = access
-        self._ask = ask
+        self._answers = Answers(ask)
         self._note = note
         self._lock = threading.Lock()
         self._connections: dict[tuple[str, tuple[str, ...]], SshConnection] = {}
@@ -58,7 +59,7 @@ class SshHosts:
             if jumps:
                 target = replace(target, jumps=jumps, command="")
             dial = self._dial(target, (*chain, str(carrier)))
-            proof = Proof(target, self._access.home, self._ask)
+            proof = Proof(target, self._access.home, self._answers)
             self._connections[key] = SshConnection(Dialing(target, dial, proof, self._access.timeout, self._note))
         return self._connections[key]
 
