@@ -64,10 +64,8 @@ def error_of(response: Response, what: str = "") -> ImgmoveError:
     text = f"{what}: {host} says: {said}" if what else f"{host} says: {said}"
     if response.status == 404:
         return NotFound(text)
-    if response.status in (401, 403):
-        return AccessDenied(text)
-    if response.status == 407:
-        return _locked_proxy(f"the proxy on the way to {host}")
+    if response.status in (401, 403, 407):
+        return AccessDenied(text) if response.status != 407 else _locked_proxy(f"the proxy on the way to {host}")
     delay = retry_after(response.headers)
     if response.status == 429:
         return Throttled(text, delay=delay)
