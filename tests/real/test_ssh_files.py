@@ -331,7 +331,9 @@ def test_no_sftp(small: str, environment: dict[str, str], tmp_path: Path) -> Non
 def test_no_right_to_write(small: str, environment: dict[str, str], tmp_path: Path) -> None:
     with run_sshd(tmp_path / "sshd", "ForceCommand internal-sftp -R") as sshd:
         for far in (f"oci+ssh://{sshd.host}{tmp_path / 'far'}", f"oci-archive+ssh://{sshd.host}{tmp_path / 'x.tar'}"):
-            refused(run(environment, sshd, "copy", small, far), 6, "destination: ", "permission denied")
+            done = run(environment, sshd, "copy", small, far)
+            refused(done, 6, "destination: ", "permission denied")
+            assert ".imgmove-" not in done.stderr
         assert run(environment, sshd, "tags", f"oci+ssh://{sshd.host}{tmp_path / 'small'}").stdout == "app:1\n"
 
 

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from imgmove.errors import ImgmoveError, NetworkError, NotFound
+from imgmove.errors import AccessDenied, ImgmoveError, NetworkError, NotFound
 from imgmove.model.number import read_decimal
 from imgmove.wire.ssh.sftp import CREATE, EXCLUSIVE, READ, WRITE, Sftp
 from imgmove.wire.ssh.sftp_session import SftpFailure
@@ -144,6 +144,8 @@ class RemoteLocks:
         lane = self._lane()
         try:
             handle = lane.open(path, WRITE | CREATE | EXCLUSIVE)
+        except AccessDenied:
+            raise AccessDenied(f"{lane.name}: {os.path.dirname(path) or '.'}: permission denied") from None
         except SftpFailure as error:
             return error
         try:

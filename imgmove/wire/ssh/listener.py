@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 LOOPBACK = "127.0.0.1"
 _TURN = 0.5
+_MOST_WAITING = 64
 
 
 class RemoteListener:
@@ -43,8 +44,11 @@ class RemoteListener:
         self.close()
 
     def arrived(self, channel: paramiko.Channel) -> None:
-        """Somebody connected."""
-        self._waiting.put(channel)
+        """Somebody connected; a host that sends crowds is not let fill the memory with them."""
+        if self._waiting.qsize() < _MOST_WAITING:
+            self._waiting.put(channel)
+        else:
+            channel.close()
 
     def accept(self, timeout: float) -> RemoteStream | None:
         """The next one who connected; None when nobody did in time.
