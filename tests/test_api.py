@@ -116,7 +116,9 @@ def test_what_is_saved_is_an_archive_whatever_its_name(session: imgmove.Session,
 
 def test_a_name_is_no_list_of_its_letters(session: imgmove.Session, layout: str) -> None:
     imgmove.tag(f"{layout}:team/app:1", "stable", session=session)
-    assert imgmove.tags(layout, session=session) == ["stable", "team/app:1", "team/app:2"]
+    options = imgmove.CopyOptions(additional_tags="newest")
+    imgmove.copy(f"{layout}:team/app:1", f"{layout}:new", options, session=session).raise_failures()
+    assert imgmove.tags(layout, session=session) == ["new", "newest", "stable", "team/app:1", "team/app:2"]
 
 
 def test_platforms_are_written_as_on_the_command_line(session: imgmove.Session, layout: str, tmp_path: Path) -> None:

@@ -93,7 +93,7 @@ def _copied(
     pairs = [
         (origin, target.target(origin, keeps_tag=options.all_tags))
         for location in destinations
-        for target in [Targets(session.endpoints, location, options.additional_tags)]
+        for target in [Targets(session.endpoints, location, options.more_tags)]
         for origin in (for_engines if isinstance(location, EngineLocation) else origins)
     ]
     return move(session, pairs, options, knowledge=knowledge)
@@ -176,7 +176,7 @@ def _copy_pipe(
         raise UsageError(f"{what} can't be used with a pipe, which is read only once", hint="write it to a file first")
     location = destinations[0]
     source = from_source(lambda: session.endpoints.pipe(sources[0]))
-    targets = Targets(session.endpoints, location, options.additional_tags)
+    targets = Targets(session.endpoints, location, options.more_tags)
     names = _PipeNames(sources[0], targets, source, every=every)
     destination = session.endpoints.destination(location)
     assert isinstance(destination, Destination)

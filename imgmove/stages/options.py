@@ -26,7 +26,7 @@ class CopyOptions:
         platforms: values, or texts such as ``linux/amd64``: none for the whole index (an engine gets its own); one
             takes that manifest itself; several make an index of them.
         all_tags: every tag of the source's repository.
-        additional_tags: more names for the image at the destination.
+        additional_tags: one more name for the image at the destination, or several.
         referrers: whether signatures, attestations and SBOMs travel.
         recheck: look at everything, even where the destination's tag says that all is done.
         compression: of layers; ``keep`` gzips only layers that come without a manifest, and only for registries.
@@ -37,7 +37,7 @@ class CopyOptions:
 
     platforms: str | Sequence[Platform | str] = ()
     all_tags: bool = False
-    additional_tags: tuple[str, ...] = ()
+    additional_tags: str | Sequence[str] = ()
     referrers: bool = True
     recheck: bool = False
     compression: WantedCompression = "keep"
@@ -51,7 +51,7 @@ class CopyOptions:
         if self.format not in ("keep", "oci", "docker"):
             raise UsageError(f"no format {self.format!r:.40}", hint="there are keep, oci and docker")
         as_platforms(self.platforms)
-        for tag in self.additional_tags:
+        for tag in self.more_tags:
             check_tag(tag)
         if self.compression_level is not None:
             self._check_level(self.compression_level)
@@ -62,6 +62,11 @@ class CopyOptions:
         least, most = _LEVELS[self.compression]
         if not least <= level <= most:
             raise UsageError(f"{self.compression} has the levels {least} to {most}, not {level}")
+
+    @property
+    def more_tags(self) -> Sequence[str]:
+        """`additional_tags`, however many."""
+        return [self.additional_tags] if isinstance(self.additional_tags, str) else self.additional_tags
 
     @property
     def choice(self) -> Choice:
