@@ -42,7 +42,8 @@ def docker_address(environment: Environment) -> EngineAddress:
     Raises:
         ConfigError: the context isn't there, or an address is of a kind that is not known.
     """
-    certificates = environment["DOCKER_CERT_PATH"] if environment["DOCKER_TLS_VERIFY"] else ""
+    beside_settings = os.path.dirname(environment.docker_file)
+    certificates = (environment["DOCKER_CERT_PATH"] or beside_settings) if environment["DOCKER_TLS_VERIFY"] else ""
     if environment["DOCKER_HOST"]:
         return _parsed(environment["DOCKER_HOST"], "DOCKER_HOST", certificates)
     name = environment["DOCKER_CONTEXT"]

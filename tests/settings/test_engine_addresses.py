@@ -43,6 +43,8 @@ def test_docker_host(tmp_path: Path, text: str, expected: EngineAddress) -> None
 def test_tls(tmp_path: Path) -> None:
     variables = {"DOCKER_HOST": "tcp://build", "DOCKER_TLS_VERIFY": "1", "DOCKER_CERT_PATH": "/certs"}
     assert address(tmp_path, variables) == EngineAddress("tcp", "build:2376", "/certs")
+    variables.pop("DOCKER_CERT_PATH")
+    assert address(tmp_path, variables) == EngineAddress("tcp", "build:2376", str(tmp_path / ".docker"))
 
 
 @pytest.mark.parametrize(
