@@ -302,8 +302,9 @@ def test_a_line_that_breaks_when_all_is_sent(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    tools = tmp_path / "tools"
+    tools, temporary = tmp_path / "tools", tmp_path / "temporary"
     tools.mkdir()
+    temporary.mkdir()
     program = tools / engine.client[0]
     program.write_text(
         f"#!/bin/sh\ncase $* in *' load '*|*' import '*) cat > {tools}/archive; touch {tools}/got; sleep 1;"
@@ -314,7 +315,9 @@ def test_a_line_that_breaks_when_all_is_sent(
     write, end_input = RemoteCommand.write, RemoteCommand.end_input
     fed: list[RemoteCommand] = []
     with (
-        run_sshd(tmp_path_factory.mktemp("late"), f"SetEnv PATH={tools}:{os.environ['PATH']}") as sshd,
+        run_sshd(
+            tmp_path_factory.mktemp("late"), f"SetEnv PATH={tools}:{os.environ['PATH']} TMPDIR={temporary}"
+        ) as sshd,
         behind_link(sshd, tmp_path) as edge,
         imgmove.Session(replace(edge.sshd.settings(settings), retries=0)) as session,
     ):
@@ -338,3 +341,7 @@ def test_a_line_that_breaks_when_all_is_sent(
     assert fed
     assert engine.names() == [engine.shown("app:1")]
     assert engine.diff_ids("app:1") == diff_ids_of([BASE])
+    end = time.monotonic() + 20
+    while kept := list(temporary.iterdir()):
+        assert time.monotonic() < end, f"the program leaves {kept} behind"
+        time.sleep(0.05)

@@ -40,6 +40,8 @@ _IN_OWN_FOLDER = (
     'trap : HUP INT TERM; folder=$(mktemp -d "${TMPDIR:-/var/tmp}/imgmove-XXXXXX") || exit; '
     'TMPDIR=$folder "$@"; status=$?; rm -rf "$folder"; exit $status'
 )
+# It keeps all that it loads in a file, and leaves that where nobody hears any more that it is done.
+_UNHEARD = 'exec "$@" >/dev/null'
 
 
 class Podman:
@@ -50,6 +52,7 @@ class Podman:
     def __init__(self, program: Program) -> None:
         self._program = program
         self._saving = program.begun_by("sh", "-c", _IN_OWN_FOLDER, "sh")
+        self._loading = program.begun_by("sh", "-c", _UNHEARD, "sh")
         self.label = program.label
         self.left: dict[str, str] = {}
         self._seen: dict[str, EngineImage] = {}
@@ -156,7 +159,7 @@ class Podman:
         return shlex.join(["podman", "rmi", name])
 
     def _load(self, shipment: Shipment, temporary: str, image: Manifest, held: Collection[Digest]) -> None:
-        self._program.feed(
+        self._loading.feed(
             lambda sink: shipment.write_archive(sink, temporary, image, held),
             *("load", "-q"),
             comes=lambda: comes(lambda: self.find(temporary) is not None, shipment.missing_size),
