@@ -31,6 +31,10 @@ pytest_plugins = [
 hypothesis.settings.register_profile("imgmove", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("imgmove")
 
+# The engines that tests start, and their clients, shall not hear of those of whoever runs the tests.
+for variable in [name for name in os.environ if name.startswith(("DOCKER_", "CONTAINER_", "CONTAINERS_"))]:
+    del os.environ[variable]
+
 DATA = Path(__file__).parent / "data"
 FIXTURES = DATA / "fixtures"
 
