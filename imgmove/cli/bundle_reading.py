@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from imgmove.cli.bundle_options import public_key
 from imgmove.cli.messages import clean, counted, size, write, write_json
-from imgmove.cli.options import Access, Output, Reaching, Running, WatchedOutput, make_settings
+from imgmove.cli.options import Access, Jobs, Output, Running, WatchedOutput, make_settings
 from imgmove.errors import UsageError
 from imgmove.model.location_grammar import parse_location
+from imgmove.settings import Settings
 
 if TYPE_CHECKING:
     from imgmove.airgap.documents import Holdings
@@ -31,7 +33,6 @@ def inspect(
         str, typer.Option(metavar="FILE", show_default=False, help="Write a page for the approver; - for stdout.")
     ] = "",
     *,
-    running: Reaching,
     output: Output,
 ) -> None:
     """Show a bundle's images, sizes, signatures and licences."""
@@ -41,7 +42,7 @@ def inspect(
     if html and output.json:
         raise UsageError("--html and --json exclude one another")
     trusted = public_key(key)
-    with watched_session(make_settings(running), output) as session:
+    with watched_session(Settings.from_environment(), output) as session:
         found = inspect_bundle(files, since=since, key=trusted, session=session)
     if html:
         _write_page(found, html)
@@ -56,8 +57,8 @@ def verify(
     key: Annotated[
         str, typer.Option(metavar="FILE", show_default=False, help="The public key that must have signed it.")
     ] = "",
+    jobs: Jobs = None,
     *,
-    running: Running,
     output: WatchedOutput,
 ) -> None:
     """Hash every byte of a bundle; no destination is needed.
@@ -75,7 +76,9 @@ def verify(
         _verify_paper(path, trusted, output)
         return
 
-    with watched_session(make_settings(running), output) as session:
+    known = Settings.from_environment()
+    settings = replace(known, jobs=known.jobs if jobs is None else jobs)
+    with watched_session(settings, output) as session:
         found = verify_bundle(files, key=trusted, session=session)
     if output.json:
         write_json(found.to_json())

@@ -22,6 +22,7 @@ from imgmove.cli.bundle_options import (
 )
 from imgmove.cli.messages import Messages, clean, counted, size, write, write_json
 from imgmove.cli.options import DestinationAccess, Output, Running, SourceAccess, WatchedOutput, make_settings
+from imgmove.cli.standard import check_carries
 from imgmove.errors import UsageError
 from imgmove.model.location_grammar import parse_location
 from imgmove.settings import Settings
@@ -171,8 +172,7 @@ def _check_stdout(file: str, output: Output) -> None:
         return
     if output.json:
         raise UsageError("stdout carries the bundle, so --json can't have it")
-    if sys.stdout.isatty():
-        raise UsageError("a bundle makes no sense on a terminal", hint="redirect stdout, or name a file with -o")
+    check_carries("a bundle")
 
 
 def _announce(messages: Messages, found: Preflight) -> None:

@@ -11,6 +11,7 @@ import typer
 from imgmove.cli.fan_out import FanOut
 from imgmove.cli.messages import Messages, clean, counted, size, write, write_json
 from imgmove.cli.options import DestinationAccess, Moving, Output, Running, SourceAccess, WatchedOutput, make_settings
+from imgmove.cli.standard import check_carries
 from imgmove.engine.graph import blame
 from imgmove.errors import UsageError
 from imgmove.model.location import Location, PipeLocation
@@ -142,8 +143,7 @@ def check_stdout(locations: Sequence[Location], output: Output) -> None:
         return
     if output.json:
         raise UsageError("stdout carries the archive, so --json can't have it")
-    if sys.stdout.isatty():
-        raise UsageError("an archive makes no sense on a terminal", hint="redirect stdout, or name a file with -o")
+    check_carries("an archive")
 
 
 def show(report: CopyReport, output: Output, messages: Messages, *, is_archive_on_stdout: bool) -> None:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from imgmove.cli.options import Access, Running, WatchedOutput, make_settings
+from imgmove.cli.standard import check_carries
 from imgmove.errors import UsageError
 from imgmove.model.location_grammar import parse_location
 from imgmove.model.platform import Platform
@@ -45,8 +46,8 @@ def export(
         raise UsageError("-o and -C exclude each other")
     if output.json:
         raise UsageError("an export reports nothing, so there is no JSON of it")
-    if not folder and file in ("", "-") and sys.stdout.isatty():
-        raise UsageError("a tar makes no sense on a terminal", hint="redirect stdout, or name a file with -o")
+    if not folder and file in ("", "-"):
+        check_carries("a tar")
     location = parse_location(image)
     wanted = Platform.parse(platform) if platform else None
     most = parse_size(max_size) if max_size else None

@@ -21,7 +21,10 @@ def run() -> NoReturn:
     All files, connections and threads are closed by then. What is left is Python taking apart its modules one by one,
     which takes a sixth of the time of a short command and is of no use to anybody.
     """
-    _replace_closed_streams()
+    if None in (sys.stdin, sys.stdout, sys.stderr):
+        from imgmove.cli.standard import replace_closed
+
+        replace_closed()
     status = main()
     with contextlib.suppress(OSError):
         sys.stderr.flush()
@@ -136,15 +139,6 @@ def _explained(error: Exception, command: str, arguments: Sequence[str]) -> tupl
     is_command = command == "imgmove" and message.startswith("No such command")
     ours = hint_for_command(arguments[0]) if is_command else ""
     return (message.partition(". ")[0] if ours else message), ours
-
-
-def _replace_closed_streams() -> None:
-    """Gives what was closed before we began (``>&-``) to nobody."""
-    for number, name in ((1, "stdout"), (2, "stderr")):
-        if getattr(sys, name) is None:
-            descriptor = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(descriptor, number)
-            setattr(sys, name, open(number, "w", encoding="utf-8", closefd=False))  # noqa: SIM115 - open until the end
 
 
 def _give_up_stdout() -> None:

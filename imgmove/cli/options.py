@@ -82,6 +82,12 @@ class WatchedOutput(Output):
         return self.progress
 
 
+Jobs = Annotated[
+    int | None,
+    typer.Option(help="Blobs and requests at the same time; 32 by default.", metavar="N", show_default=False),
+]
+
+
 @dataclass(frozen=True)
 class Keeping:
     """Where credentials lie."""
@@ -141,10 +147,7 @@ class Reaching(Trying):
 class Running(Reaching):
     """How hard and how long to try, and with whose files, where many things are done side by side."""
 
-    jobs: Annotated[
-        int | None,
-        typer.Option(help="Blobs and requests at the same time; 32 by default.", metavar="N", show_default=False),
-    ] = None
+    jobs: Jobs = None
 
     def applied(self, known: Settings) -> Settings:
         """The settings with what was asked for here."""

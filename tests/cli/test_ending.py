@@ -147,6 +147,29 @@ def test_streams_that_are_closed(redirected: str, layout: str, environment: dict
         assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.parametrize("words", ["copy LAYOUT -", "save LAYOUT", "export LAYOUT", "bundle create LAYOUT -o -"])
+def test_what_has_nowhere_to_go(words: str, layout: str, environment: dict[str, str]) -> None:
+    command = f"exec '{sys.executable}' -m imgmove {words.replace('LAYOUT', layout)}"
+    done = subprocess.run(["sh", "-c", f"{command} >&-"], stderr=subprocess.PIPE, text=True, env=environment)
+    assert done.returncode == 2
+    assert "has nowhere to go: stdout is closed" in done.stderr
+    done = subprocess.run(["sh", "-c", f"{command} >/dev/null"], stderr=subprocess.PIPE, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("words", ["load --to oci:loaded", "copy - oci:loaded", "import - oci:loaded"])
+def test_what_comes_from_nowhere(words: str, environment: dict[str, str], tmp_path: Path) -> None:
+    command = f"exec '{sys.executable}' -m imgmove {words} <&-"
+    done = subprocess.run(
+        ["sh", "-c", command], stderr=subprocess.PIPE, text=True, env=environment, cwd=tmp_path, stdin=subprocess.PIPE
+    )
+    assert done.returncode > 0
+    assert done.stderr.startswith(
+        ("imgmove: source: nothing came out of the pipe", "imgmove: source: the pipe is empty")
+    )
+    assert not (tmp_path / "loaded").exists()
+
+
 def test_results_leave_stdout_to_the_archive(layout: str, environment: dict[str, str], tmp_path: Path) -> None:
     with (tmp_path / "x.tar").open("wb") as file:
         done = subprocess.run(
