@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
+from itertools import repeat
 from typing import Any
 from urllib.parse import quote
 
@@ -18,7 +19,7 @@ from imgmove.endpoints.engines.arrival import comes
 from imgmove.endpoints.engines.destination import EngineImage, Way, listed
 from imgmove.endpoints.engines.removal import remove
 from imgmove.endpoints.engines.serving import served
-from imgmove.endpoints.engines.shipment import Shipment, earlier_first, held_below
+from imgmove.endpoints.engines.shipment import Shipment, earlier_first, held_below, patterns_of
 from imgmove.errors import (
     AccessDenied,
     ImgmoveError,
@@ -37,6 +38,8 @@ from imgmove.ports import Machine, read_all
 from imgmove.wire.http.errors import printable
 from imgmove.wire.stream_http import AnswerReader, StreamHttp, json_lines
 
+_ENTRIES_AN_ANSWER = 4
+"""How many images take as much of a list as one takes of an answer of its own."""
 _FIRST_WITH_ZSTD = 23
 _LARGEST_DOCUMENT = 16 << 20
 _LARGEST_ERROR = 64 << 10
@@ -57,6 +60,7 @@ class Docker:
         self._http = http
         self._machine = machine
         self._seen: dict[str, EngineImage] = {}
+        self._is_listed = False
         self.label = label
         self.left: dict[str, str] = {}
 
@@ -115,25 +119,30 @@ class Docker:
         """All names of images, with tags and with digests."""
         keys = ("RepoTags", "RepoDigests")
         # What comes over a line is not the whole list, where little is wanted of it.
-        chosen = f"?filters={quote(json.dumps({'reference': [f'*/{start}*']}))}" if start else ""
+        chosen = _chosen([f"*/{start}*"]) if start else ""
         names = {str(name) for entry in self._list(chosen) for key in keys for name in listed(entry, key)}
         return sorted(name for name in names if "<none>" not in name)
 
     def _layers(self, names: Sequence[str]) -> Iterator[Sequence[Digest]]:
         """The layers of images that were not seen yet, each as it is asked about."""
+        if not self._is_listed:
+            yield from self._unseen(_named(self._list(_chosen(patterns_of(names)))))
+            # The list of all can be longer than what is missing: it counts for so many answers, which tell of nothing.
+            count = self._info.get("Images")
+            yield from repeat((), count // _ENTRIES_AN_ANSWER if isinstance(count, int) else 0)
         # Images between the layers of a build hold no more than those on top of them.
-        for identity in earlier_first(self._identities, names):
+        yield from self._unseen(earlier_first(self._identities, names))
+
+    def _unseen(self, identities: Iterable[str]) -> Iterator[Sequence[Digest]]:
+        for identity in identities:
             if identity not in self._seen and (found := self.find(identity)) is not None:
                 yield found.diff_ids
 
     @cached_property
     def _identities(self) -> Mapping[str, Sequence[str]]:
         """The IDs of images, with their names. What comes later in this run is seen when it comes."""
-        return {
-            str(entry["Id"]): [str(name) for name in listed(entry, "RepoTags")]
-            for entry in self._list()
-            if entry.get("Id")
-        }
+        self._is_listed = True
+        return _named(self._list())
 
     def _list(self, chosen: str = "") -> list[dict[str, Any]]:
         value = read_json(self._content(f"/images/json{chosen}"), most=_LARGEST_DOCUMENT)
@@ -290,3 +299,13 @@ class Docker:
 def _text(document: dict[str, Any], key: str) -> str:
     value = document.get(key)
     return value if isinstance(value, str) else ""
+
+
+def _chosen(patterns: Sequence[str]) -> str:
+    """The query for images of such names alone."""
+    return f"?filters={quote(json.dumps({'reference': list(patterns)}))}"
+
+
+def _named(entries: Iterable[dict[str, Any]]) -> Mapping[str, Sequence[str]]:
+    """The IDs of images in a list, with their names."""
+    return {str(item["Id"]): [str(name) for name in listed(item, "RepoTags")] for item in entries if item.get("Id")}

@@ -15,9 +15,13 @@ from imgmove.ports import NamedImage, Opener, Outline
 
 _ANSWER = 2048
 """Bytes that an engine takes to tell of an image."""
+_DEEPEST = 5
+"""Parts of a name, with the host."""
 _FREE = 32 << 10
 _SHARE = 50
 """What is asked may cost this part of what is missing, and `_FREE`."""
+_HOPE, _MOST_HOPE = 10, 1 << 20
+"""While nothing was found all may be there still, which is worth this part, up to so many bytes."""
 
 
 @dataclass(frozen=True)
@@ -104,14 +108,15 @@ def held_below(
     Args:
         known: the layers of other images.
         others: those of images that have to be asked about, the likeliest first. No more of them are taken than what is
-            still missing is worth, as the answers come over the line too.
+            still missing is worth, as the answers come over the line too. An answer that tells of no layers counts, too.
     """
     count = max((_common(other, diff_ids) for other in known), default=0)
     if count < len(diff_ids):
         for asked, other in enumerate(others, start=1):
             count = max(count, _common(other, diff_ids))
             missing = sum(layer.size for layer in image.layers[count:])
-            if not missing or asked * _ANSWER > _FREE + missing // _SHARE:
+            hope = 0 if count else min(missing // _HOPE, _MOST_HOPE)
+            if not missing or asked * _ANSWER > _FREE + max(missing // _SHARE, hope):
                 break
     return {layer.digest for layer in image.layers[:count]} - {layer.digest for layer in image.layers[count:]}
 
@@ -125,6 +130,12 @@ def earlier_first(images: Mapping[str, Sequence[str]], names: Sequence[str]) -> 
     """
     wanted = {_last(name) for name in names}
     return sorted(images, key=lambda identity: wanted.isdisjoint(map(_last, images[identity])))
+
+
+def patterns_of(names: Sequence[str]) -> Sequence[str]:
+    """What matches the short names of such images, as an engine shows them, in whatever place they lie."""
+    lasts = dict.fromkeys(map(_last, names))
+    return [f"{'*/' * depth}{last}" for last in lasts for depth in range(_DEEPEST)]
 
 
 def _last(name: str) -> str:

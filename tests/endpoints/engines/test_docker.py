@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+from fnmatch import fnmatchcase
 from typing import cast
+from urllib.parse import unquote
 
 import pytest
 
@@ -26,12 +28,26 @@ class Daemon:
     def __init__(self) -> None:
         self.asked: list[str] = []
         self.images = {str(Digest.of(b"%d" % count)): count for count in range(40)}
+        self.names: dict[str, list[str]] = {}
 
     def ask(self, method: str, path: str) -> tuple[int, bytes]:
         assert method == "GET"
         self.asked.append(path)
-        if path == "/images/json":
-            return 200, json.dumps([{"Id": identity} for identity in self.images]).encode()
+        if path == "/info":
+            return 200, json.dumps({"Images": len(self.images)}).encode()
+        if path.startswith("/images/json"):
+            patterns = json.loads(unquote(path.partition("=")[2]) or "{}").get("reference", ())
+            found = [
+                {"Id": identity, "RepoTags": self.names.get(identity, [])}
+                for identity in self.images
+                if not patterns
+                or any(
+                    fnmatchcase(name.partition(":")[0], pattern) and name.count("/") == pattern.count("/")
+                    for name in self.names.get(identity, ())
+                    for pattern in patterns
+                )
+            ]
+            return 200, json.dumps(found).encode()
         identity = path.removeprefix("/images/").removesuffix("/json").replace("%3A", ":")
         diff_ids = [str(Digest.of(b"other %d" % self.images[identity]))]
         return 200, json.dumps({"Id": identity, "RootFS": {"Layers": diff_ids}}).encode()
@@ -90,7 +106,23 @@ def test_what_an_image_holds_is_asked_once() -> None:
     assert isinstance(image, Manifest)
     for _ in range(3):
         assert docker.held(image, [layer.digest for layer in image.layers], ["app:1"]) == set()
-    assert len([path for path in daemon.asked if path != "/images/json"]) == len(daemon.images)
+    assert len([path for path in daemon.asked if not path.startswith(("/images/json", "/info"))]) == len(daemon.images)
+
+
+@pytest.mark.parametrize(("count", "is_listed"), [(40, True), (400, False)])
+def test_a_list_that_is_longer_than_what_is_missing_is_not_asked_for(count: int, is_listed: bool) -> None:
+    daemon = Daemon()
+    daemon.images = {str(Digest.of(b"%d" % number)): number for number in range(count)}
+    earlier = list(daemon.images)[7]
+    daemon.names[earlier] = ["team/app:1"]
+    docker = Docker(cast("StreamHttp", daemon), cast("Machine", None), "docker")
+    image = build_image(LAYERS).nodes[-1]
+    assert isinstance(image, Manifest)
+    docker.held(image, [layer.digest for layer in image.layers], ["registry.example/app:2"])
+    asked = [unquote(path) for path in daemon.asked if path != "/info"]
+    assert "*/app" in asked[0]
+    assert asked[1] == f"/images/{earlier}/json"
+    assert ("/images/json" in asked) == is_listed
 
 
 @pytest.mark.parametrize(
