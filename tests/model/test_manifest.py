@@ -20,7 +20,6 @@ from tests.conftest import FIXTURES
 MANIFESTS = FIXTURES / "manifests"
 NO_MANIFESTS = {
     "docker/archive-multi-manifest-with-tags.json",
-    "docker/engine-config.json",
     "docker/unicode-config.json",
     "oci/meta-scripts-platforms-sorted.json",
     "oci/meta-scripts-sort-in.json",

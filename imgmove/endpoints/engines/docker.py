@@ -60,7 +60,6 @@ class Docker:
         self._http = http
         self._machine = machine
         self._seen: dict[str, EngineImage] = {}
-        self._is_listed = False
         self.label = label
         self.left: dict[str, str] = {}
 
@@ -125,7 +124,7 @@ class Docker:
 
     def _layers(self, names: Sequence[str]) -> Iterator[Sequence[Digest]]:
         """The layers of images that were not seen yet, each as it is asked about."""
-        if not self._is_listed:
+        if "_identities" not in vars(self):  # they are not known yet
             yield from self._unseen(_named(self._list(_chosen(patterns_of(names)))))
             # The list of all can be longer than what is missing: it counts for so many answers, which tell of nothing.
             count = self._info.get("Images")
@@ -141,7 +140,6 @@ class Docker:
     @cached_property
     def _identities(self) -> Mapping[str, Sequence[str]]:
         """The IDs of images, with their names. What comes later in this run is seen when it comes."""
-        self._is_listed = True
         return _named(self._list())
 
     def _list(self, chosen: str = "") -> list[dict[str, Any]]:

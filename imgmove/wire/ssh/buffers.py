@@ -130,6 +130,7 @@ class Chunks:
 def with_chunks(channel: paramiko.Channel) -> paramiko.Channel:
     """Has a channel keep what comes in chunks; it may have begun to come."""
     pipe: Any = channel.in_buffer
-    with pipe._lock:  # noqa: SLF001 - its only way to be safe against the thread that fills it
-        pipe._buffer = Chunks(pipe._buffer.tobytes())  # noqa: SLF001
+    # Against the thread that fills it.
+    with pipe._lock:
+        pipe._buffer = Chunks(pipe._buffer.tobytes())
     return channel

@@ -94,7 +94,7 @@ class Outlet:
                 raise TimeoutError
             channel.out_window_size -= len(head) + size
         # Not under the lock: it may have to wait until new keys are agreed on.
-        channel.transport._send_user_message(Content(self._to, content[:size], head, self._most))  # noqa: SLF001
+        channel.transport._send_user_message(Content(self._to, content[:size], head, self._most))
         return size
 
     @property
@@ -118,10 +118,10 @@ def feed(channel: Any, message: Any) -> None:
     """
     content = message.get_binary()
     pipe = channel.in_buffer
-    with pipe._lock:  # noqa: SLF001
-        pipe._buffer.frombytes(content)  # noqa: SLF001
-        if len(pipe._buffer) >= getattr(pipe._buffer, "wanted", 0):  # noqa: SLF001
-            pipe._cv.notify_all()  # noqa: SLF001
+    with pipe._lock:
+        pipe._buffer.frombytes(content)
+        if len(pipe._buffer) >= getattr(pipe._buffer, "wanted", 0):
+            pipe._cv.notify_all()
     _check_room(channel, pipe)
 
 
@@ -131,7 +131,7 @@ def feed_stderr(channel: Any, message: Any) -> None:
     Raises:
         paramiko.SSHException: as `feed`.
     """
-    channel._feed_extended(message)  # noqa: SLF001
+    channel._feed_extended(message)
     _check_room(channel, channel.in_stderr_buffer)
 
 
@@ -150,10 +150,10 @@ def wait_for(channel: Any, size: int) -> None:
         TimeoutError: nothing has come.
     """
     pipe = channel.in_buffer
-    with pipe._lock:  # noqa: SLF001
-        chunks = pipe._buffer  # noqa: SLF001
+    with pipe._lock:
+        chunks = pipe._buffer
         chunks.wanted = size
-        pipe._cv.wait_for(lambda: len(chunks) >= size or pipe._closed, channel.timeout)  # noqa: SLF001
+        pipe._cv.wait_for(lambda: len(chunks) >= size or pipe._closed, channel.timeout)
         chunks.wanted = 0
-        if not len(chunks) and not pipe._closed:  # noqa: SLF001
+        if not len(chunks) and not pipe._closed:
             raise TimeoutError

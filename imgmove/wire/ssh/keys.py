@@ -259,7 +259,7 @@ def _agent_keys(path: str) -> Iterator[tuple[paramiko.PKey, ...]]:
         try:
             connection.connect(path)
             # paramiko's own way to connect reads the environment.
-            agent._connect(connection)  # type: ignore[attr-defined]  # noqa: SLF001
+            agent._connect(connection)  # type: ignore[attr-defined]
         except (OSError, paramiko.SSHException, ValueError):
             keys: tuple[paramiko.PKey, ...] = ()
         else:
